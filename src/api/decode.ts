@@ -1,0 +1,164 @@
+/**
+ * Decoding happens once, at the edge. A decoder reads a raw object field by field through an {@link ObjectReader}; what it
+ * cannot read it leaves out and notes, so that one wrong field never hides the rest: a root whose routes are unreadable
+ * still holds its host.
+ */
+
+/** What is the matter with one field. `at` is a path such as `spec.routes[2].match`. */
+export type FieldNote = {
+  readonly at: string;
+  readonly reason: string;
+  /** Set when the field itself is not part of the schema. */
+  readonly unknown?: true;
+};
+
+/** What decoding found: `faults` make the whole object invalid, `warnings` are told and otherwise ignored. */
+export type Notes = { readonly faults: readonly FieldNote[]; readonly warnings: readonly FieldNote[] };
+
+/** What to do with a key that the schema does not have: refuse the object, or warn. In both cases with a reason. */
+export type UnknownFieldRule = (field: {
+  readonly key: string;
+  readonly at: string;
+  readonly known: readonly string[];
+}) => {
+  readonly refuse: boolean;
+  readonly reason: string;
+};
+
+type Collected = {
+  readonly faults: FieldNote[];
+  readonly warnings: FieldNote[];
+  readonly unknownField: UnknownFieldRule;
+};
+
+export class ObjectReader {
+  readonly at: string;
+  readonly #raw: Readonly<Record<string, unknown>>;
+  readonly #notes: Collected;
+  readonly #known: string[] = [];
+
+  private constructor(raw: Readonly<Record<string, unknown>>, at: string, notes: Collected) {
+    this.#raw = raw;
+    this.at = at;
+    this.#notes = notes;
+  }
+
+  /** A reader of a whole object, and the notes that it and its descendants will have collected once reading is over. */
+  static open(raw: unknown, unknownField: UnknownFieldRule): { readonly reader: ObjectReader; readonly notes: Notes } {
+    const notes: Collected = { faults: [], warnings: [], unknownField };
+    if (!isRecord(raw)) notes.faults.push({ at: "", reason: `must be an object, not ${nameOf(raw)}` });
+    return { reader: new ObjectReader(isRecord(raw) ? raw : {}, "", notes), notes };
+  }
+
+  fault(key: string, reason: string): void {
+    this.#notes.faults.push({ at: this.pathOf(key), reason });
+  }
+
+  warn(key: string, reason: string): void {
+    this.#notes.warnings.push({ at: this.pathOf(key), reason });
+  }
+
+  pathOf(key: string): string {
+    if (key === "") return this.at;
+    // Annotation keys hold dots and slashes; brackets keep such a path unambiguous.
+    if (!/^[A-Za-z0-9_-]+$/.test(key)) return `${this.at}[${JSON.stringify(key)}]`;
+    return this.at === "" ? key : `${this.at}.${key}`;
+  }
+
+  /** Whether the key is there with a value; null counts as absent, as it does for the API server. */
+  has(key: string): boolean {
+    this.#known.push(key);
+    return this.#value(key) !== undefined;
+  }
+
+  string(key: string): string | undefined {
+    return this.#typed(key, (value) => typeof value === "string", "a string");
+  }
+
+  boolean(key: string): boolean | undefined {
+    return this.#typed(key, (value) => typeof value === "boolean", "true or false");
+  }
+
+  /** A whole number that a double holds exactly. */
+  integer(key: string): number | undefined {
+    return this.#typed(key, (value): value is number => Number.isSafeInteger(value), "a whole number");
+  }
+
+  object(key: string): ObjectReader | undefined {
+    const value = this.#typed(key, isRecord, "an object");
+    return value && new ObjectReader(value, this.pathOf(key), this.#notes);
+  }
+
+  /** The items of a list, in their places: an item that is no object is noted and read as an empty one. */
+  objects(key: string): readonly ObjectReader[] | undefined {
+    const list = this.#typed(key, (value): value is unknown[] => Array.isArray(value), "a list");
+    return list?.map((item, i) => {
+      const at = `${this.pathOf(key)}[${i}]`;
+      if (!isRecord(item)) this.#notes.faults.push({ at, reason: `must be an object, not ${nameOf(item)}` });
+      return new ObjectReader(isRecord(item) ? item : {}, at, this.#notes);
+    });
+  }
+
+  /** The strings of a list; other items are noted and left out. */
+  strings(key: string): readonly string[] | undefined {
+    const list = this.#typed(key, (value): value is unknown[] => Array.isArray(value), "a list of strings");
+    return list?.filter((item, i): item is string => {
+      if (typeof item === "string") return true;
+      this.#notes.faults.push({ at: `${this.pathOf(key)}[${i}]`, reason: `must be a string, not ${nameOf(item)}` });
+      return false;
+    });
+  }
+
+  /** Keys that are there but not the decoder's business, such as `metadata.labels`. */
+  ignore(...keys: readonly string[]): this {
+    this.#known.push(...keys);
+    return this;
+  }
+
+  /** To be called when all known fields were read: notes every other key by the rule the object was opened with. */
+  end(): void {
+    const known = new Set(this.#known);
+    for (const key of Object.keys(this.#raw)) {
+      if (known.has(key) || this.#raw[key] === null) continue;
+      const at = this.pathOf(key);
+      const { refuse, reason } = this.#notes.unknownField({ key, at, known: [...known] });
+      (refuse ? this.#notes.faults : this.#notes.warnings).push({ at, reason, unknown: true });
+    }
+  }
+
+  #value(key: string): unknown {
+    // A raw object may carry keys such as "__proto__" or "constructor": only its own properties are data.
+    return Object.hasOwn(this.#raw, key) ? (this.#raw[key] ?? undefined) : undefined;
+  }
+
+  #typed<T>(key: string, is: (value: unknown) => value is T, expected: string): T | undefined {
+    this.#known.push(key);
+    const value = this.#value(key);
+    if (value === undefined) return undefined;
+    if (is(value)) return value;
+    this.fault(key, `must be ${expected}, not ${nameOf(value)}`);
+    return undefined;
+  }
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Names the kind of a value without its contents: the value may be secret, or a megabyte. */
+function nameOf(value: unknown): string {
+  if (value === null || value === undefined) return "empty";
+  if (Array.isArray(value)) return "a list";
+  switch (typeof value) {
+    case "object":
+      return "an object";
+    case "string":
+      return "a string";
+    case "boolean":
+      return "true or false";
+    case "number":
+      return Number.isInteger(value) ? "a whole number" : "a number with a fraction";
+    default:
+      return `a ${typeof value}`;
+  }
+}

@@ -1,0 +1,36 @@
+import { decodeEndpointSlice, type EndpointSlice } from "./endpoint-slice.ts";
+import { decodeIngressRoute, type IngressRoute } from "./ingress-route.ts";
+import type { ObjectKey } from "./object-key.ts";
+import { decodeService, type KubeService } from "./service.ts";
+
+export type ApiObject = IngressRoute | KubeService | EndpointSlice;
+
+/** What a source says of one object. */
+export type ObjectChange =
+  | { readonly kind: "applied"; readonly key: ObjectKey; readonly object: ApiObject }
+  | { readonly kind: "deleted"; readonly key: ObjectKey };
+
+export type Kind = {
+  readonly kind: ApiObject["kind"];
+  /** Every `apiVersion` under which the kind is read; the first is the one asked of an API server. */
+  readonly apiVersions: readonly string[];
+  readonly plural: string;
+  readonly decode: (raw: unknown) => ApiObject;
+};
+
+/** The kinds that Isoline reads. */
+export const KINDS: readonly Kind[] = [
+  {
+    kind: "IngressRoute",
+    apiVersions: ["contour.heptio.com/v1beta1"],
+    plural: "ingressroutes",
+    decode: decodeIngressRoute,
+  },
+  { kind: "Service", apiVersions: ["v1"], plural: "services", decode: decodeService },
+  {
+    kind: "EndpointSlice",
+    apiVersions: ["discovery.k8s.io/v1"],
+    plural: "endpointslices",
+    decode: decodeEndpointSlice,
+  },
+];

@@ -1,0 +1,27 @@
+import type { ObjectKey } from "../api/object-key.ts";
+import type { Problem } from "./problems.ts";
+
+/** The objects that a compilation reached, each with what is the matter with it: nothing, for most. */
+export class Findings {
+  readonly #byObject = new Map<ObjectKey, Map<string, Problem>>();
+
+  reach(object: ObjectKey): void {
+    if (!this.#byObject.has(object)) this.#byObject.set(object, new Map());
+  }
+
+  /** The same problem found twice, below two parents say, counts once. */
+  report(problem: Problem): void {
+    this.reach(problem.object);
+    this.#byObject.get(problem.object)?.set(problemId(problem), problem);
+  }
+
+  /** By object: the problems, by {@link problemId}. */
+  byObject(): ReadonlyMap<ObjectKey, ReadonlyMap<string, Problem>> {
+    return this.#byObject;
+  }
+}
+
+/** Equal for problems that say the same of the same field. */
+export function problemId(problem: Problem): string {
+  return JSON.stringify(problem);
+}

@@ -1,0 +1,165 @@
+import type { IngressRoute } from "../../api/ingress-route.ts";
+import { type ObjectKey, objectKey } from "../../api/object-key.ts";
+import type * as ir from "../../ir/ir.ts";
+import { classOf } from "../problems.ts";
+import { isInside, withoutTrailingSlash } from "./paths.ts";
+import { brokenRoute, type Context, compileServiceRoutes } from "./routes.ts";
+import { routeSubject, selfProblems } from "./self-check.ts";
+import { Zone } from "./zone.ts";
+
+/**
+ * What a root and everything it delegates to publish, or undefined when the root is wrong in itself. Reports to
+ * `context.findings` for every object on the way.
+ *
+ * Written without recursion, because delegation may be as deep as there are objects; every pair of object and delegated
+ * prefix is resolved once, because the ways to reach it can double with each level.
+ */
+export function resolveRoot(key: ObjectKey, root: IngressRoute, context: Context): readonly ir.Route[] | undefined {
+  /** By object and delegated prefix: what it publishes there; undefined when the object is invalid there. */
+  const zones = new Map<string, Zone | undefined>();
+  const chain = new Set<ObjectKey>();
+  const visits: Visit[] = [];
+
+  const enter = (candidate: Candidate): void => {
+    const delegations = checkObject(candidate, chain, context);
+    const serviceRoutes = compileServiceRoutes(candidate.key, candidate.ingressRoute, context);
+    if (delegations === undefined) {
+      zones.set(zoneId(candidate.key, candidate.prefix), undefined);
+      return;
+    }
+    chain.add(candidate.key);
+    visits.push({ ...candidate, delegations, serviceRoutes, next: 0 });
+  };
+
+  enter({ key, ingressRoute: root, prefix: "/", parent: undefined });
+  for (let visit = visits.at(-1); visit !== undefined; visit = visits.at(-1)) {
+    const delegation = visit.delegations[visit.next++];
+    if (delegation === undefined) {
+      visits.pop();
+      chain.delete(visit.key);
+      zones.set(zoneId(visit.key, visit.prefix), buildZone(visit, zones, context));
+    } else if (delegation.delegate !== undefined && !zones.has(zoneId(delegation.target, delegation.prefix))) {
+      enter({
+        key: delegation.target,
+        ingressRoute: delegation.delegate,
+        prefix: delegation.prefix,
+        parent: visit.key,
+      });
+    }
+  }
+  return zones.get(zoneId(key, "/"))?.routes();
+}
+
+type Candidate = {
+  readonly key: ObjectKey;
+  readonly ingressRoute: IngressRoute;
+  /** The prefix it was delegated; `/` for a root. */
+  readonly prefix: string;
+  readonly parent: ObjectKey | undefined;
+};
+
+/** A route that delegates. `delegate` is undefined when the target is missing or may not be delegated to. */
+type Delegation = {
+  readonly prefix: string;
+  readonly at: string;
+  readonly index: number;
+  readonly target: ObjectKey;
+  readonly delegate: IngressRoute | undefined;
+};
+
+type Visit = Candidate & {
+  readonly delegations: readonly Delegation[];
+  readonly serviceRoutes: readonly ir.Route[];
+  /** The delegation to look at next. */
+  next: number;
+};
+
+/** What the object delegates, or undefined when it is invalid at this place. */
+function checkObject(
+  { key, ingressRoute, prefix, parent }: Candidate,
+  chain: ReadonlySet<ObjectKey>,
+  { view, findings }: Context,
+): readonly Delegation[] | undefined {
+  const own = selfProblems(key, ingressRoute);
+  findings.reach(key);
+  for (const problem of own) findings.report(problem);
+  let usable = !own.some((problem) => classOf(problem) === "A");
+
+  const delegations: Delegation[] = [];
+  for (const [index, { match, delegate }] of ingressRoute.routes.entries()) {
+    if (!match?.startsWith("/")) continue;
+    const at = `spec.routes[${index}]`;
+    const subject = routeSubject(ingressRoute, index);
+    if (parent !== undefined && !isInside(withoutTrailingSlash(match), prefix)) {
+      findings.report({ object: key, at: `${at}.match`, subject, code: "OutsidePrefix", prefix, parent });
+      usable = false;
+    }
+    if (!delegate?.name) continue;
+    const namespace = delegate.namespace ?? ingressRoute.metadata.namespace;
+    const target = objectKey("IngressRoute", namespace, delegate.name);
+    if (target === key || chain.has(target)) {
+      const path = [...from(chain, target), key, target];
+      findings.report({ object: key, at: `${at}.delegate`, subject, code: "DelegationCycle", path });
+      usable = false;
+      continue;
+    }
+    const found = view.ingressRoute(namespace, delegate.name);
+    if (found === undefined) {
+      findings.report({ object: key, at: `${at}.delegate`, subject, code: "DelegateMissing", delegate: target });
+    } else if (found.virtualHost !== undefined) {
+      findings.report({ object: key, at: `${at}.delegate`, subject, code: "DelegateIsRoot", delegate: target });
+    }
+    const usableDelegate = found?.virtualHost === undefined ? found : undefined;
+    delegations.push({ prefix: withoutTrailingSlash(match), at, index, target, delegate: usableDelegate });
+  }
+  return usable ? delegations : undefined;
+}
+
+/** The members of the chain from `target` on; none when the object delegates to itself. */
+function from(chain: ReadonlySet<ObjectKey>, target: ObjectKey): readonly ObjectKey[] {
+  const steps = [...chain];
+  const start = steps.indexOf(target);
+  return start < 0 ? [] : steps.slice(start);
+}
+
+function buildZone(visit: Visit, zones: ReadonlyMap<string, Zone | undefined>, { findings }: Context): Zone {
+  const zone = new Zone();
+  // The longest delegated prefix owns its subtree, so it is put in after those that hold it.
+  for (const delegation of [...visit.delegations].sort((a, b) => a.prefix.length - b.prefix.length)) {
+    const { prefix, at, index, target, delegate } = delegation;
+    const delegated = delegate && zones.get(zoneId(target, prefix));
+    if (delegate !== undefined && delegated === undefined) {
+      const subject = routeSubject(visit.ingressRoute, index);
+      findings.report({ object: visit.key, at: `${at}.delegate`, subject, code: "DelegateInvalid", delegate: target });
+    }
+    for (const route of zone.graft(prefix, delegated ?? zoneOf(brokenRoute(visit.key, prefix, at)))) {
+      reportShadowed(route, { code: "ShadowedBySibling", parent: visit.key, prefix }, findings);
+    }
+  }
+  for (const route of visit.serviceRoutes) {
+    const replaced = zone.set(route);
+    if (replaced !== undefined) reportShadowed(replaced, { code: "ShadowedByParent", parent: visit.key }, findings);
+  }
+  return zone;
+}
+
+function zoneOf(route: ir.Route): Zone {
+  const zone = new Zone();
+  zone.set(route);
+  return zone;
+}
+
+function reportShadowed(
+  { origin, match }: ir.Route,
+  fact:
+    | { readonly code: "ShadowedBySibling"; readonly parent: ObjectKey; readonly prefix: string }
+    | { readonly code: "ShadowedByParent"; readonly parent: ObjectKey },
+  findings: Context["findings"],
+): void {
+  const subject = { kind: "route", match: match.path } as const;
+  findings.report({ object: origin.object as ObjectKey, at: `${origin.at}.match`, subject, ...fact });
+}
+
+function zoneId(key: ObjectKey, prefix: string): string {
+  return `${key} ${prefix}`;
+}

@@ -1,0 +1,35 @@
+/**
+ * The one rule of path prefixes, by whole segments: `/blog` holds `/blog` and `/blog/x`, never `/blogger`. Delegation is
+ * checked with the same rule that Envoy routes by.
+ */
+export function isInside(path: string, prefix: string): boolean {
+  return prefix === "/" || path === prefix || path.startsWith(`${prefix}/`);
+}
+
+/** `/blog/` means `/blog`. */
+export function withoutTrailingSlash(path: string): string {
+  let end = path.length;
+  while (end > 1 && path[end - 1] === "/") end--;
+  return path.slice(0, end);
+}
+
+/** What keeps a text from being a path to match or to rewrite to, as the rest of a sentence; undefined if nothing does. */
+export function pathFault(path: string): string | undefined {
+  if (!path.startsWith("/")) return "must start with /";
+  if (/[?#]/.test(path)) return "must be a path alone, without ? or #";
+  // Envoy refuses control characters; half a surrogate pair has no encoding.
+  if (/[\p{Cc}\p{Surrogate}]/u.test(path)) return "holds a character that cannot stand in a path";
+  return undefined;
+}
+
+/** Why a well-formed match is never met by a request, whose path Envoy normalises first; undefined if it can be. */
+export function neverMatches(match: string): string | undefined {
+  const segments = match.split("/");
+  if (segments.includes(".") || segments.includes("..")) return 'segments "." and ".." are resolved before matching';
+  if (match.includes("\\")) return "a backslash is turned into a slash before matching";
+  if (/[^\p{ASCII}]|[ "<>`{}]/u.test(match)) return `requests carry it percent-encoded, write ${encodeURI(match)}`;
+  if (/%(2[de]|3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae])/i.test(match)) {
+    return "percent-encoded letters, digits and -._~ are decoded before matching";
+  }
+  return undefined;
+}

@@ -1,0 +1,66 @@
+import type { IngressRoute, Route } from "../../api/ingress-route.ts";
+import type { ObjectKey } from "../../api/object-key.ts";
+import type * as ir from "../../ir/ir.ts";
+import type { View } from "../../store/view.ts";
+import type { Findings } from "../findings.ts";
+import type { CompileOptions } from "../options.ts";
+import { compileUpstream } from "../upstreams.ts";
+import { withoutTrailingSlash } from "./paths.ts";
+import { routeSubject } from "./self-check.ts";
+
+export type Context = { readonly view: View; readonly options: CompileOptions; readonly findings: Findings };
+
+/** The routes of one IngressRoute that name services, in their order. Entries that are wrong in themselves are left out. */
+export function compileServiceRoutes(
+  key: ObjectKey,
+  ingressRoute: IngressRoute,
+  context: Context,
+): readonly ir.Route[] {
+  return ingressRoute.routes.flatMap((route, index) => {
+    if (!route.match?.startsWith("/") || route.services.length === 0) return [];
+    const at = `spec.routes[${index}]`;
+    return [{ ...brokenRoute(key, route.match, at), action: serviceAction(key, ingressRoute, route, index, context) }];
+  });
+}
+
+/** A route that answers 503. */
+export function brokenRoute(key: ObjectKey, match: string, at: string): ir.Route {
+  return {
+    match: { kind: "prefix", path: withoutTrailingSlash(match) },
+    origin: { object: key, at },
+    action: { kind: "unavailable" },
+  };
+}
+
+function serviceAction(
+  key: ObjectKey,
+  ingressRoute: IngressRoute,
+  route: Route,
+  index: number,
+  { view, options, findings }: Context,
+): ir.Action {
+  const { namespace } = ingressRoute.metadata;
+  const weights = effectiveWeights(route.services.map(({ weight }) => weight));
+  const shares = route.services.map((service, i): ir.Share => {
+    const weight = weights[i] ?? 0;
+    const { name, port } = service;
+    if (!name || port === undefined || port < 1 || port > 65535) return { weight, cluster: undefined };
+    const upstream = compileUpstream({ namespace, name, port }, view, options);
+    if (!("code" in upstream)) return { weight, cluster: upstream };
+    const at = `spec.routes[${index}].services[${i}]`;
+    findings.report({ object: key, at, subject: routeSubject(ingressRoute, index, name), ...upstream });
+    return { weight, cluster: undefined };
+  });
+  const used = shares.filter(({ weight }) => weight > 0);
+  if (used.every(({ cluster }) => cluster === undefined)) return { kind: "unavailable" };
+  return { kind: "forward", shares: used, prefixRewrite: route.prefixRewrite };
+}
+
+/**
+ * None given: even. Some given: the others get nothing. A sum of zero would serve nobody, and Envoy refuses it, so it is
+ * even too; which also gives everything to a service that is alone.
+ */
+export function effectiveWeights(weights: readonly (number | undefined)[]): readonly number[] {
+  const given = weights.map((weight) => Math.max(weight ?? 0, 0));
+  return given.every((weight) => weight === 0) ? given.map(() => 1) : given;
+}

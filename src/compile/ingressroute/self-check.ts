@@ -1,0 +1,155 @@
+import type { FieldNote } from "../../api/decode.ts";
+import { hostnameFault } from "../../api/hostname.ts";
+import type { HealthCheck, IngressRoute, Route, Service } from "../../api/ingress-route.ts";
+import type { ObjectKey } from "../../api/object-key.ts";
+import type { Fact, Problem, Subject } from "../problems.ts";
+import { neverMatches, pathFault, withoutTrailingSlash } from "./paths.ts";
+
+/** Envoy holds the sum of weights in 32 bits. */
+const MAX_WEIGHT_SUM = 2 ** 32 - 1;
+
+/** Everything that is the matter with an object by itself, whatever else exists. */
+export function selfProblems(key: ObjectKey, ingressRoute: IngressRoute): readonly Problem[] {
+  const check = new SelfCheck(key, ingressRoute);
+  check.run();
+  return check.problems;
+}
+
+/** The subject of a sentence about `spec.routes[index]`. */
+export function routeSubject(ingressRoute: IngressRoute, index: number, service?: string): Subject {
+  const match = ingressRoute.routes[index]?.match ?? `spec.routes[${index}]`;
+  return service === undefined ? { kind: "route", match } : { kind: "route", match, service };
+}
+
+class SelfCheck {
+  readonly problems: Problem[] = [];
+  readonly #key: ObjectKey;
+  readonly #ingressRoute: IngressRoute;
+  readonly #faulted: ReadonlySet<string>;
+
+  constructor(key: ObjectKey, ingressRoute: IngressRoute) {
+    this.#key = key;
+    this.#ingressRoute = ingressRoute;
+    this.#faulted = new Set(ingressRoute.notes.faults.map(({ at }) => at));
+  }
+
+  run(): void {
+    const { notes, virtualHost, tcpProxy, healthCheck, routes } = this.#ingressRoute;
+    for (const note of notes.faults) this.#note("InvalidField", note);
+    for (const note of notes.warnings) this.#note("FieldIgnored", note);
+    if (virtualHost !== undefined) this.#virtualHost(virtualHost);
+    if (tcpProxy !== undefined) this.#report("spec.tcpproxy", { code: "NotServedYet", field: "spec.tcpproxy" });
+    this.#healthCheck("spec.healthCheck", healthCheck, { kind: "object" });
+    if (routes.length === 0 && tcpProxy === undefined && !this.#isFaulted("spec.routes")) {
+      this.#report("spec.routes", { code: "RoutesMissing" });
+    }
+    const matches = new Set<string>();
+    for (const [i, route] of routes.entries()) {
+      if (!this.#faulted.has(`spec.routes[${i}]`)) this.#route(route, i, matches);
+    }
+  }
+
+  #virtualHost({ fqdn, tls }: NonNullable<IngressRoute["virtualHost"]>): void {
+    const at = "spec.virtualhost.fqdn";
+    const reason = fqdn === undefined ? undefined : hostnameFault(fqdn);
+    if (!this.#isFaulted(at)) {
+      if (fqdn === undefined || fqdn === "") this.#report(at, { code: "FqdnMissing" });
+      else if (reason !== undefined) this.#report(at, { code: "FqdnInvalid", fqdn, reason });
+    }
+    if (tls !== undefined)
+      this.#report("spec.virtualhost.tls", { code: "NotServedYet", field: "spec.virtualhost.tls" });
+  }
+
+  #route(route: Route, index: number, matches: Set<string>): void {
+    const at = `spec.routes[${index}]`;
+    const subject = routeSubject(this.#ingressRoute, index);
+    const report = (field: string, fact: Fact) => this.#report(`${at}.${field}`, fact, subject);
+    this.#match(route, `${at}.match`, subject, matches);
+    if (route.services.length > 0 && route.delegate !== undefined) report("delegate", { code: "ServicesAndDelegate" });
+    if (route.services.length === 0 && route.delegate === undefined) {
+      if (!this.#isFaulted(`${at}.services`) && !this.#isFaulted(`${at}.delegate`)) {
+        this.#report(at, { code: "NeitherServicesNorDelegate" }, subject);
+      }
+    }
+    if (route.delegate !== undefined) {
+      if (!route.delegate.name && !this.#isFaulted(`${at}.delegate.name`))
+        report("delegate.name", { code: "DelegateNameMissing" });
+      const ignored = (
+        ["prefixRewrite", "enableWebsockets", "permitInsecure", "timeoutPolicy", "retryPolicy"] as const
+      ).filter((field) => route[field]);
+      if (ignored.length > 0) report(ignored[0] ?? "", { code: "DelegateAttributesIgnored", fields: ignored });
+      return;
+    }
+    const rewriteFault = route.prefixRewrite === undefined ? undefined : pathFault(route.prefixRewrite);
+    if (rewriteFault !== undefined) report("prefixRewrite", { code: "PrefixRewriteInvalid", reason: rewriteFault });
+    for (const [i, service] of route.services.entries()) {
+      this.#service(service, `${at}.services[${i}]`, routeSubject(this.#ingressRoute, index, service.name));
+    }
+    const weights = route.services.map(({ weight }) => weight ?? 0);
+    if (weights.reduce((sum, weight) => sum + Math.max(weight, 0), 0) > MAX_WEIGHT_SUM) {
+      report("services", { code: "WeightSumTooLarge" });
+    }
+    for (const field of ["timeoutPolicy", "retryPolicy", "enableWebsockets"] as const) {
+      if (route[field]) report(field, { code: "NotAppliedYet", field });
+    }
+  }
+
+  #match(route: Route, at: string, subject: Subject, matches: Set<string>): void {
+    if (this.#isFaulted(at)) return;
+    const fault = route.match ? pathFault(route.match) : "is required";
+    if (!route.match || fault !== undefined) {
+      this.#report(at, { code: "MatchInvalid", reason: fault ?? "is required" }, subject);
+      return;
+    }
+    const match = withoutTrailingSlash(route.match);
+    if (matches.has(match)) this.#report(at, { code: "MatchDuplicate" }, subject);
+    matches.add(match);
+    const never = neverMatches(match);
+    if (never !== undefined) this.#report(at, { code: "RouteNeverMatches", reason: never }, subject);
+    if (match.includes("*")) {
+      const reason = "* stands for itself, not for any text; a prefix already matches everything below it";
+      this.#report(at, { code: "FieldIgnored", field: "match", reason }, subject);
+    }
+  }
+
+  #service(service: Service, at: string, subject: Subject): void {
+    if (this.#faulted.has(at)) return;
+    const report = (field: string, fact: Fact) => this.#report(`${at}.${field}`, fact, subject);
+    if (!service.name && !this.#isFaulted(`${at}.name`)) report("name", { code: "ServiceNameMissing" });
+    const { port, weight } = service;
+    if ((port === undefined || port < 1 || port > 65535) && !this.#isFaulted(`${at}.port`)) {
+      report("port", { code: "PortInvalid", port });
+    }
+    if (weight !== undefined && weight < 0) report("weight", { code: "WeightNegative" });
+    if (service.validation !== undefined) report("validation", { code: "NotServedYet", field: "validation" });
+    if (service.strategy) report("strategy", { code: "NotAppliedYet", field: "strategy" });
+    this.#healthCheck(`${at}.healthCheck`, service.healthCheck, subject);
+  }
+
+  #healthCheck(at: string, healthCheck: HealthCheck | undefined, subject: Subject): void {
+    if (healthCheck !== undefined) this.#report(at, { code: "NotAppliedYet", field: "healthCheck" }, subject);
+  }
+
+  #note(code: "InvalidField" | "FieldIgnored", { at, reason }: FieldNote): void {
+    const [, index, serviceIndex, field] = /^spec\.routes\[(\d+)\](?:\.services\[(\d+)\])?\.?(.*)$/s.exec(at) ?? [];
+    if (index === undefined) {
+      this.#report(at, { code, field: at, reason });
+      return;
+    }
+    const service = this.#ingressRoute.routes[Number(index)]?.services[Number(serviceIndex)];
+    const name = serviceIndex === undefined ? undefined : (service?.name ?? `services[${serviceIndex}]`);
+    this.#report(at, { code, field: field ?? "", reason }, routeSubject(this.#ingressRoute, Number(index), name));
+  }
+
+  /** Whether the field, or something around it, could not be read: then there is nothing more to say of it. */
+  #isFaulted(at: string): boolean {
+    for (let path = at; path !== ""; path = path.slice(0, Math.max(path.lastIndexOf("."), 0))) {
+      if (this.#faulted.has(path)) return true;
+    }
+    return false;
+  }
+
+  #report(at: string, fact: Fact, subject: Subject = { kind: "object" }): void {
+    this.problems.push({ object: this.#key, at, subject, ...fact });
+  }
+}

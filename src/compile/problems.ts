@@ -1,0 +1,189 @@
+import { type ObjectKey, shortName } from "../api/object-key.ts";
+
+/**
+ * One thing that is the matter with one object. The codes are stable and stand in docs/problems.md.
+ *
+ * `subject` names the route and the service that the sentence is about.
+ */
+export type Problem = {
+  readonly object: ObjectKey;
+  /** Path of the field, such as `spec.routes[2].services[0].port`. */
+  readonly at: string;
+  readonly subject: Subject;
+} & Fact;
+
+export type Subject =
+  | { readonly kind: "object" }
+  | { readonly kind: "route"; readonly match: string; readonly service?: string }
+  | { readonly kind: "tcpproxy"; readonly service?: string };
+
+export type Fact =
+  // A: the object is wrong in itself, or breaks a rule of ownership. The whole object is ignored.
+  | { readonly code: "InvalidField"; readonly field: string; readonly reason: string }
+  | { readonly code: "RootNamespaceNotAllowed"; readonly namespace: string }
+  | { readonly code: "FqdnMissing" }
+  | { readonly code: "FqdnInvalid"; readonly fqdn: string; readonly reason: string }
+  | { readonly code: "FqdnHeld"; readonly fqdn: string; readonly holder: ObjectKey }
+  | { readonly code: "RoutesMissing" }
+  | { readonly code: "MatchInvalid"; readonly reason: string }
+  | { readonly code: "MatchDuplicate" }
+  | { readonly code: "ServicesAndDelegate" }
+  | { readonly code: "NeitherServicesNorDelegate" }
+  | { readonly code: "ServiceNameMissing" }
+  | { readonly code: "PortInvalid"; readonly port: number | undefined }
+  | { readonly code: "WeightNegative" }
+  | { readonly code: "WeightSumTooLarge" }
+  | { readonly code: "PrefixRewriteInvalid"; readonly reason: string }
+  | { readonly code: "DelegateNameMissing" }
+  | { readonly code: "OutsidePrefix"; readonly prefix: string; readonly parent: ObjectKey }
+  | { readonly code: "DelegationCycle"; readonly path: readonly ObjectKey[] }
+  | { readonly code: "NotServedYet"; readonly field: string }
+  // B: the route points to something that is not there. That route answers 503.
+  | { readonly code: "ServiceNotFound"; readonly namespace: string }
+  | { readonly code: "ServicePortNotFound"; readonly port: number; readonly available: readonly number[] }
+  | { readonly code: "ExternalNameInvalid"; readonly externalName: string }
+  | { readonly code: "ExternalNameIsLoopback"; readonly externalName: string }
+  | { readonly code: "DelegateIsRoot"; readonly delegate: ObjectKey }
+  // C: served, but look here.
+  | { readonly code: "FieldIgnored"; readonly field: string; readonly reason: string }
+  | { readonly code: "DelegateMissing"; readonly delegate: ObjectKey }
+  | { readonly code: "DelegateInvalid"; readonly delegate: ObjectKey }
+  | { readonly code: "DelegateAttributesIgnored"; readonly fields: readonly string[] }
+  | { readonly code: "ShadowedByParent"; readonly parent: ObjectKey }
+  | { readonly code: "ShadowedBySibling"; readonly parent: ObjectKey; readonly prefix: string }
+  | { readonly code: "RouteNeverMatches"; readonly reason: string }
+  | { readonly code: "NotAppliedYet"; readonly field: string };
+
+export type ProblemCode = Fact["code"];
+
+/** A: the object is ignored. B: the route answers 503. C: served as written, with a warning. */
+export type ProblemClass = "A" | "B" | "C";
+
+export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
+  InvalidField: "A",
+  RootNamespaceNotAllowed: "A",
+  FqdnMissing: "A",
+  FqdnInvalid: "A",
+  FqdnHeld: "A",
+  RoutesMissing: "A",
+  MatchInvalid: "A",
+  MatchDuplicate: "A",
+  ServicesAndDelegate: "A",
+  NeitherServicesNorDelegate: "A",
+  ServiceNameMissing: "A",
+  PortInvalid: "A",
+  WeightNegative: "A",
+  WeightSumTooLarge: "A",
+  PrefixRewriteInvalid: "A",
+  DelegateNameMissing: "A",
+  OutsidePrefix: "A",
+  DelegationCycle: "A",
+  NotServedYet: "A",
+  ServiceNotFound: "B",
+  ServicePortNotFound: "B",
+  ExternalNameInvalid: "B",
+  ExternalNameIsLoopback: "B",
+  DelegateIsRoot: "B",
+  FieldIgnored: "C",
+  DelegateMissing: "C",
+  DelegateInvalid: "C",
+  DelegateAttributesIgnored: "C",
+  ShadowedByParent: "C",
+  ShadowedBySibling: "C",
+  RouteNeverMatches: "C",
+  NotAppliedYet: "C",
+};
+
+export function classOf(problem: Problem): ProblemClass {
+  return CLASS_OF[problem.code];
+}
+
+/** The sentence for the object's author, such as `route "/foo": service "home": weight must be greater than or equal to zero`. */
+export function describe(problem: Problem): string {
+  return `${describeSubject(problem.subject)}${describeFact(problem)}`;
+}
+
+function describeSubject(subject: Subject): string {
+  if (subject.kind === "object") return "";
+  const place = subject.kind === "route" ? `route ${quoted(subject.match)}` : "tcpproxy";
+  return subject.service === undefined ? `${place}: ` : `${place}: service ${quoted(subject.service)}: `;
+}
+
+function describeFact(fact: Fact): string {
+  switch (fact.code) {
+    case "InvalidField":
+      return fact.field === "" ? fact.reason : `${fact.field}: ${fact.reason}`;
+    case "RootNamespaceNotAllowed":
+      return `a root IngressRoute may not live in namespace ${quoted(fact.namespace)}; this cluster allows roots in certain namespaces only, ask for a delegation from one of them`;
+    case "FqdnMissing":
+      return "spec.virtualhost.fqdn: a root IngressRoute needs a host name";
+    case "FqdnInvalid":
+      return `spec.virtualhost.fqdn: ${quoted(fact.fqdn)} ${fact.reason}`;
+    case "FqdnHeld":
+      return `fqdn ${quoted(fact.fqdn)} is held by the older IngressRoute ${quoted(shortName(fact.holder))}`;
+    case "RoutesMissing":
+      return "spec.routes: at least one route is needed";
+    case "MatchInvalid":
+      return `match ${fact.reason}`;
+    case "MatchDuplicate":
+      return "the same match stands twice in this object; keep one of them";
+    case "ServicesAndDelegate":
+      return "has both services and delegate; keep one of them";
+    case "NeitherServicesNorDelegate":
+      return "needs either services or delegate";
+    case "ServiceNameMissing":
+      return "services need a name";
+    case "PortInvalid":
+      return fact.port === undefined
+        ? "port is required, a number from 1 to 65535"
+        : `port ${fact.port} must be a number from 1 to 65535`;
+    case "WeightNegative":
+      return "weight must be greater than or equal to zero";
+    case "WeightSumTooLarge":
+      return "the weights of its services add up to more than 4294967295";
+    case "PrefixRewriteInvalid":
+      return `prefixRewrite ${fact.reason}`;
+    case "DelegateNameMissing":
+      return "delegate needs the name of an IngressRoute";
+    case "OutsidePrefix":
+      return `lies outside the prefix ${quoted(fact.prefix)} that ${quoted(shortName(fact.parent))} delegates to this object`;
+    case "DelegationCycle":
+      return `delegation makes a cycle: ${fact.path.map(shortName).join(" -> ")}`;
+    case "NotServedYet":
+      return `${fact.field}: this version does not serve it yet, so nothing of the object is served`;
+    case "ServiceNotFound":
+      return `no such Service in namespace ${quoted(fact.namespace)}`;
+    case "ServicePortNotFound":
+      return `the Service has no port ${fact.port}${fact.available.length === 0 ? "" : `, only ${fact.available.join(", ")}`}`;
+    case "ExternalNameInvalid":
+      return fact.externalName === ""
+        ? "the Service is of type ExternalName and has no externalName"
+        : `externalName ${quoted(fact.externalName)} is not a DNS name or an IP address`;
+    case "ExternalNameIsLoopback":
+      return `externalName ${quoted(fact.externalName)} leads to the proxy itself, which is not allowed`;
+    case "DelegateIsRoot":
+      return `delegates to ${quoted(shortName(fact.delegate))}, which has a virtualhost and so is a root itself; a delegated IngressRoute has none`;
+    case "FieldIgnored":
+      return `${fact.field}: ${fact.reason}`;
+    case "DelegateMissing":
+      return `delegates to ${quoted(shortName(fact.delegate))}, which does not exist`;
+    case "DelegateInvalid":
+      return `delegates to ${quoted(shortName(fact.delegate))}, which is invalid`;
+    case "DelegateAttributesIgnored":
+      return `${fact.fields.join(", ")} ${fact.fields.length === 1 ? "has" : "have"} no effect on a route that delegates; set it on the delegated routes`;
+    case "ShadowedByParent":
+      return `never serves, because ${quoted(shortName(fact.parent))} has a route of its own with this match`;
+    case "ShadowedBySibling":
+      return `never serves, because ${quoted(shortName(fact.parent))} delegates ${quoted(fact.prefix)} to another IngressRoute`;
+    case "RouteNeverMatches":
+      return `no request can match it: ${fact.reason}`;
+    case "NotAppliedYet":
+      return `${fact.field} has no effect in this version`;
+  }
+}
+
+/** User text may be huge or hold control characters; a status stays one readable line. */
+function quoted(text: string): string {
+  const short = text.length > 300 ? `${text.slice(0, 300)}…` : text;
+  return JSON.stringify(short).replace(/\\\\/g, "\\");
+}

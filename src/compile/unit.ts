@@ -1,0 +1,79 @@
+import type { IngressRoute } from "../api/ingress-route.ts";
+import { type ObjectKey, objectKey } from "../api/object-key.ts";
+import { byCodeUnit } from "../api/order.ts";
+import type * as ir from "../ir/ir.ts";
+import type { Unit, View } from "../store/view.ts";
+import { Findings } from "./findings.ts";
+import { resolveRoot } from "./ingressroute/delegation.ts";
+import { selfProblems } from "./ingressroute/self-check.ts";
+import type { CompileOptions } from "./options.ts";
+import type { Problem } from "./problems.ts";
+
+export type CompiledUnit = {
+  /** Undefined when nothing of it is served. */
+  readonly host: ir.Host | undefined;
+  /** By object that was reached: its problems, by an identity of theirs. */
+  readonly findings: ReadonlyMap<ObjectKey, ReadonlyMap<string, Problem>>;
+};
+
+/**
+ * Compiles all that claims one host. It is written as if over a full snapshot: what has changed since the last time is not
+ * its concern.
+ */
+export function compileUnit(unit: Unit, view: View, options: CompileOptions): CompiledUnit {
+  const findings = new Findings();
+  const eligible: Claim[] = [];
+  for (const root of view.claims(unit)) {
+    const claim = { key: objectKey("IngressRoute", root.metadata.namespace, root.metadata.name), root };
+    const ineligible = whyIneligible(claim, options);
+    if (ineligible === undefined) eligible.push(claim);
+    else reportUnserved(claim, ineligible, findings);
+  }
+  eligible.sort(oldestFirst);
+  const [holder, ...others] = eligible;
+  for (const claim of others) {
+    if (holder === undefined) continue;
+    reportUnserved(claim, heldBy(holder.key, claim), findings);
+  }
+  const routes = holder && resolveRoot(holder.key, holder.root, { view, options, findings });
+  if (routes === undefined) return { host: undefined, findings: findings.byObject() };
+  const objects = [...findings.byObject().keys()].sort(byCodeUnit);
+  return {
+    host: { name: unit, routes: [...routes].sort(longestPrefixFirst), objects },
+    findings: findings.byObject(),
+  };
+}
+
+type Claim = { readonly key: ObjectKey; readonly root: IngressRoute };
+
+/** Why the root may hold no host at all. A root that could not be told apart by host is in a unit of its own. */
+function whyIneligible({ key, root }: Claim, { rootNamespaces }: CompileOptions): Problem | undefined {
+  const { namespace } = root.metadata;
+  if (rootNamespaces.length === 0 || rootNamespaces.includes(namespace)) return undefined;
+  const subject = { kind: "object" } as const;
+  return { object: key, at: "metadata.namespace", subject, code: "RootNamespaceNotAllowed", namespace };
+}
+
+function heldBy(holder: ObjectKey, { key, root }: Claim): Problem {
+  const fqdn = root.virtualHost?.fqdn ?? "";
+  const subject = { kind: "object" } as const;
+  return { object: key, at: "spec.virtualhost.fqdn", subject, code: "FqdnHeld", fqdn, holder };
+}
+
+function reportUnserved({ key, root }: Claim, reason: Problem, findings: Findings): void {
+  findings.report(reason);
+  for (const problem of selfProblems(key, root)) findings.report(problem);
+}
+
+/** A root without a timestamp counts as oldest. */
+function oldestFirst(a: Claim, b: Claim): number {
+  const left = a.root.metadata.createdMs ?? Number.NEGATIVE_INFINITY;
+  const right = b.root.metadata.createdMs ?? Number.NEGATIVE_INFINITY;
+  if (left !== right) return left < right ? -1 : 1;
+  return byCodeUnit(a.key, b.key);
+}
+
+/** Envoy takes the first route that matches. */
+function longestPrefixFirst(a: ir.Route, b: ir.Route): number {
+  return b.match.path.length - a.match.path.length || byCodeUnit(a.match.path, b.match.path);
+}

@@ -1,0 +1,82 @@
+import { isIpv4, parseIpv6 } from "../api/ip-address.ts";
+import type * as ir from "../ir/ir.ts";
+import type { View } from "../store/view.ts";
+import type { CompileOptions } from "./options.ts";
+import type { Fact } from "./problems.ts";
+
+/** The cluster that stands for one port of one Service, or what is the matter with the reference. */
+export function compileUpstream(
+  reference: { readonly namespace: string; readonly name: string; readonly port: number },
+  view: View,
+  options: CompileOptions,
+): ir.Cluster | Fact {
+  const service = view.service(reference.namespace, reference.name);
+  if (service === undefined) return { code: "ServiceNotFound", namespace: reference.namespace };
+  const tcpPorts = service.ports.filter(({ protocol }) => protocol === "TCP");
+  const port = tcpPorts.find(({ port }) => port === reference.port);
+  if (port === undefined) {
+    return { code: "ServicePortNotFound", port: reference.port, available: tcpPorts.map(({ port }) => port) };
+  }
+  const { externalName } = service;
+  if (externalName === undefined) return { service: reference, endpoints: { kind: "slices", portName: port.name } };
+  if (!isDnsNameOrAddress(externalName)) return { code: "ExternalNameInvalid", externalName };
+  if (!options.allowLoopbackExternalName && isLoopback(externalName)) {
+    return { code: "ExternalNameIsLoopback", externalName };
+  }
+  return { service: reference, endpoints: { kind: "dns", hostname: externalName } };
+}
+
+function isDnsNameOrAddress(name: string): boolean {
+  if (parseIpv6(name) !== undefined) return true;
+  return (
+    name.length <= 253 &&
+    /^[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?(\.[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?)*\.?$/i.test(name)
+  );
+}
+
+/**
+ * Whether the name leads to the machine that resolves it, where Envoy's admin interface listens. Numbers are read as the
+ * C library reads them: `127.1`, `0x7f000001` and `017700000001` are all 127.0.0.1, and 0.0.0.0 connects to it too.
+ */
+export function isLoopback(externalName: string): boolean {
+  const name = externalName.toLowerCase().replace(/\.+$/, "");
+  if (name === "localhost" || name.endsWith(".localhost") || name === "localhost.localdomain") return true;
+  // Names of ::1 in the hosts file of common distributions.
+  if (
+    name === "ip6-localhost" ||
+    name === "ip6-loopback" ||
+    name.startsWith("localhost6") ||
+    name.startsWith("localhost4")
+  ) {
+    return true;
+  }
+  const v6 = parseIpv6(name);
+  if (v6 !== undefined) {
+    const [high = 0, low = 0] = v6.slice(6);
+    const mapped = v6.slice(0, 5).every((group) => group === 0) && (v6[5] === 0 || v6[5] === 0xffff);
+    return mapped && (isLoopbackV4(high * 65536 + low) || (high === 0 && low <= 1));
+  }
+  const v4 = parseIpv4Loosely(name);
+  return v4 !== undefined && isLoopbackV4(v4);
+}
+
+function isLoopbackV4(address: number): boolean {
+  const first = Math.floor(address / 2 ** 24);
+  return first === 127 || first === 0;
+}
+
+/** As inet_aton does: one to four parts, each decimal, octal (leading 0) or hexadecimal (0x), the last filling what is left. */
+function parseIpv4Loosely(text: string): number | undefined {
+  if (isIpv4(text)) return text.split(".").reduce((sum, part) => sum * 256 + Number(part), 0);
+  const parts = text.split(".");
+  if (parts.length > 4) return undefined;
+  const numbers = parts.map((part) => {
+    if (/^0x[0-9a-f]{1,16}$/.test(part)) return Number.parseInt(part, 16);
+    if (/^0[0-7]{0,22}$/.test(part)) return Number.parseInt(part, 8);
+    return /^[1-9][0-9]{0,16}$/.test(part) ? Number(part) : Number.NaN;
+  });
+  if (numbers.some(Number.isNaN)) return undefined;
+  const last = numbers.pop() ?? 0;
+  const high = numbers.reduce((sum, part) => sum * 256 + part, 0) * 256 ** (4 - numbers.length);
+  return high + last;
+}

@@ -1,0 +1,69 @@
+import type { ObjectKey } from "../api/object-key.ts";
+import { byCodeUnit } from "../api/order.ts";
+import { classOf, describe, type Problem } from "./problems.ts";
+
+/** What an IngressRoute is told in its status. */
+export type Verdict = {
+  readonly object: ObjectKey;
+  readonly generation: number | undefined;
+  readonly fqdn: string | undefined;
+  readonly currentStatus: "valid" | "invalid" | "orphaned";
+  readonly description: string;
+  /** All of them, in the order of the document. */
+  readonly problems: readonly Problem[];
+};
+
+/** `reached` is false for an IngressRoute that no root leads to. */
+export function verdictOf(
+  object: { readonly key: ObjectKey; readonly generation: number | undefined; readonly fqdn: string | undefined },
+  found: { readonly reached: boolean; readonly problems: Iterable<Problem> },
+): Verdict {
+  const problems = [...found.problems].sort(inDocumentOrder);
+  const worst = problems.find((problem) => classOf(problem) !== "C");
+  const verdict = { object: object.key, generation: object.generation, fqdn: object.fqdn, problems };
+  if (!found.reached) {
+    const description = "no root IngressRoute delegates to this one, so nothing of it is served";
+    return { ...verdict, currentStatus: "orphaned", description };
+  }
+  if (worst !== undefined) return { ...verdict, currentStatus: "invalid", description: describe(worst) };
+  return { ...verdict, currentStatus: "valid", description: "valid IngressRoute" };
+}
+
+/** The order in which the fields of the schema are read; others follow by name. */
+const FIELD_ORDER = [
+  "metadata",
+  "spec",
+  "virtualhost",
+  "fqdn",
+  "tls",
+  "healthCheck",
+  "tcpproxy",
+  "routes",
+  "match",
+  "services",
+];
+
+function inDocumentOrder(a: Problem, b: Problem): number {
+  const left = pathTokens(a.at);
+  const right = pathTokens(b.at);
+  for (let i = 0; i < Math.max(left.length, right.length); i++) {
+    const order = compareTokens(left[i], right[i]);
+    if (order !== 0) return order;
+  }
+  const byClass = byCodeUnit(classOf(a), classOf(b));
+  return byClass || byCodeUnit(JSON.stringify(a), JSON.stringify(b));
+}
+
+function pathTokens(path: string): readonly string[] {
+  return path.match(/[^.[\]]+/g) ?? [];
+}
+
+function compareTokens(a: string | undefined, b: string | undefined): number {
+  if (a === b) return 0;
+  if (a === undefined || b === undefined) return a === undefined ? -1 : 1;
+  if (/^\d+$/.test(a) && /^\d+$/.test(b)) return Number(a) - Number(b);
+  const [left, right] = [FIELD_ORDER.indexOf(a), FIELD_ORDER.indexOf(b)];
+  if (left >= 0 && right >= 0) return left - right;
+  if (left >= 0 || right >= 0) return left >= 0 ? -1 : 1;
+  return byCodeUnit(a, b);
+}

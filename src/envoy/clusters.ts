@@ -1,0 +1,108 @@
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import {
+  Cluster_DiscoveryType,
+  Cluster_DnsLookupFamily,
+  Cluster_LbPolicy,
+  ClusterSchema,
+} from "#proto/envoy/config/cluster/v3/cluster_pb.js";
+import { ApiVersion } from "#proto/envoy/config/core/v3/config_source_pb.js";
+import type { LbEndpointSchema } from "#proto/envoy/config/endpoint/v3/endpoint_components_pb.js";
+import type * as ir from "../ir/ir.ts";
+import { loadAssignmentName, UNAVAILABLE_CLUSTER } from "./names.ts";
+import type { Draft } from "./resource.ts";
+
+/** How long Envoy waits for a connection to an endpoint before it tries the next one. */
+const CONNECT_TIMEOUT = { seconds: 2n };
+
+export function clusterDraft(name: string, cluster: ir.Cluster): Draft {
+  const { service, endpoints } = cluster;
+  const draft = {
+    type: "cluster",
+    name,
+    nameIsContent: true,
+    clusters: [],
+    origins: [`Service/${service.namespace}/${service.name}`],
+  } as const;
+  switch (endpoints.kind) {
+    case "slices": {
+      const servicePort = { namespace: service.namespace, service: service.name, portName: endpoints.portName };
+      const loadAssignment = loadAssignmentName(servicePort);
+      return { ...draft, loadAssignment, servicePort, encode: () => encode(name, edsDiscovery(loadAssignment)) };
+    }
+    case "dns":
+      return { ...draft, encode: () => encode(name, dnsDiscovery(name, endpoints.hostname, service.port)) };
+  }
+}
+
+export function unavailableClusterDraft(): Draft {
+  const name = UNAVAILABLE_CLUSTER;
+  const discovery: ClusterInit = { clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.STATIC } };
+  return {
+    type: "cluster",
+    name,
+    nameIsContent: true,
+    clusters: [],
+    origins: [],
+    encode: () => encode(name, discovery),
+  };
+}
+
+type ClusterInit = Exclude<MessageInitShape<typeof ClusterSchema>, { $typeName: string }>;
+
+function edsDiscovery(serviceName: string): ClusterInit {
+  return {
+    clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.EDS },
+    edsClusterConfig: {
+      serviceName,
+      edsConfig: { configSourceSpecifier: { case: "ads", value: {} }, resourceApiVersion: ApiVersion.V3 },
+    },
+  };
+}
+
+function dnsDiscovery(name: string, hostname: string, port: number): ClusterInit {
+  return {
+    clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.STRICT_DNS },
+    dnsLookupFamily: Cluster_DnsLookupFamily.V4_PREFERRED,
+    respectDnsTtl: true,
+    loadAssignment: {
+      clusterName: name,
+      endpoints: [{ lbEndpoints: [lbEndpoint(hostname, port)] }],
+    },
+  };
+}
+
+export function lbEndpoint(address: string, port: number): LbEndpointInit {
+  return {
+    hostIdentifier: {
+      case: "endpoint",
+      value: {
+        address: {
+          address: {
+            case: "socketAddress",
+            value: { address, portSpecifier: { case: "portValue", value: port } },
+          },
+        },
+      },
+    },
+  };
+}
+
+type LbEndpointInit = MessageInitShape<typeof LbEndpointSchema>;
+
+function encode(name: string, discovery: ClusterInit): Uint8Array {
+  const cluster = create(ClusterSchema, {
+    name,
+    connectTimeout: CONNECT_TIMEOUT,
+    lbPolicy: Cluster_LbPolicy.ROUND_ROBIN,
+    // An endpoint that its EndpointSlice no longer lists takes no new requests, whatever health checks say of it.
+    ignoreHealthOnHostRemoval: true,
+    commonLbConfig: {
+      // With few healthy endpoints left, Envoy would by default send to the unhealthy ones as well.
+      healthyPanicThreshold: { value: 0 },
+      // Changes of endpoints take effect at once rather than once a second.
+      updateMergeWindow: {},
+    },
+    ...discovery,
+  });
+  return toBinary(ClusterSchema, cluster);
+}

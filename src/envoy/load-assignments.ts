@@ -1,0 +1,28 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { ClusterLoadAssignmentSchema } from "#proto/envoy/config/endpoint/v3/endpoint_pb.js";
+import type * as ir from "../ir/ir.ts";
+import { lbEndpoint } from "./clusters.ts";
+import { loadAssignmentName } from "./names.ts";
+import type { Draft } from "./resource.ts";
+
+export function loadAssignmentDraft(assignment: ir.LoadAssignment): Draft {
+  const { namespace, service, endpoints } = assignment;
+  const name = loadAssignmentName(assignment);
+  return {
+    type: "loadAssignment",
+    name,
+    nameIsContent: false,
+    clusters: [],
+    origins: [`Service/${namespace}/${service}`],
+    encode: () => {
+      const message = create(ClusterLoadAssignmentSchema, {
+        clusterName: name,
+        endpoints:
+          endpoints.length === 0
+            ? []
+            : [{ lbEndpoints: endpoints.map(({ address, port }) => lbEndpoint(address, port)) }],
+      });
+      return toBinary(ClusterLoadAssignmentSchema, message);
+    },
+  };
+}

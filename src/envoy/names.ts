@@ -1,0 +1,35 @@
+import type * as ir from "../ir/ir.ts";
+import type { Digest } from "./resource.ts";
+
+/** The cluster without endpoints that stands for every share of traffic that cannot be served. */
+export const UNAVAILABLE_CLUSTER = "unavailable";
+
+/** The header that carries the scope of a request from the listener to the scope selection. It never leaves Envoy. */
+export const SCOPE_HEADER = "x-isoline-scope";
+
+/** Name of the explicit 404 at the end of each host. */
+export const NO_ROUTE = "no-route";
+
+/** The scope of a host's requests on the insecure port. */
+export function httpScope(host: string): string {
+  return `h|${host}`;
+}
+
+/**
+ * `namespace/service/port/hash`, with the hash taken over everything in the cluster: the name determines the content, so that
+ * a change makes a new cluster and Envoy can warm it before the old one goes.
+ */
+export function clusterName(cluster: ir.Cluster, digest: Digest): string {
+  const { namespace, name, port } = cluster.service;
+  return `${namespace}/${name}/${port}/${digest(JSON.stringify(cluster)).slice(0, 16)}`;
+}
+
+/** `namespace/service/portName`: shared by all clusters of this port. The last part is empty for an unnamed port. */
+export function loadAssignmentName({ namespace, service, portName }: ir.ServicePort): string {
+  return `${namespace}/${service}/${portName}`;
+}
+
+/** Names an Envoy route by what made it, so that an access log says which line of which object answered. */
+export function routeName(origin: ir.Origin): string {
+  return `${origin.object} ${origin.at}`;
+}

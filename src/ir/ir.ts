@@ -1,0 +1,51 @@
+/**
+ * What compile has understood, in plain values that know neither Kubernetes objects nor Envoy messages. Everything a user
+ * wrote carries its origin, so that an answer can be explained.
+ */
+
+/** Where a value comes from: an object key and a field path in that object. */
+export type Origin = { readonly object: string; readonly at: string };
+
+export type Host = {
+  /** Lower case, without port. */
+  readonly name: string;
+  /** Longest prefix first. No two have the same match. */
+  readonly routes: readonly Route[];
+  /** Keys of all objects that had a say in this host, sorted. */
+  readonly objects: readonly string[];
+};
+
+export type Route = { readonly match: PathMatch; readonly origin: Origin; readonly action: Action };
+
+/** `prefix` is by segments: `/blog` matches `/blog` and `/blog/x`, not `/blogger`. It has no trailing slash unless it is `/`. */
+export type PathMatch = { readonly kind: "prefix"; readonly path: string };
+
+export type Action =
+  | {
+      readonly kind: "forward";
+      /** At least one; only those with a weight above zero when there are several. */
+      readonly shares: readonly Share[];
+      readonly prefixRewrite: string | undefined;
+    }
+  /** The route belongs to something that is broken: it answers 503 rather than fall through to a shorter prefix. */
+  | { readonly kind: "unavailable" };
+
+/** `cluster` is undefined for the share of a service that cannot be used: it answers 503. */
+export type Share = { readonly weight: number; readonly cluster: Cluster | undefined };
+
+/** Everything that makes one Envoy cluster differ from another. */
+export type Cluster = {
+  readonly service: { readonly namespace: string; readonly name: string; readonly port: number };
+  readonly endpoints: /** Addresses of the Service's EndpointSlices whose port has this name (empty for an unnamed port). */
+    | { readonly kind: "slices"; readonly portName: string }
+    /** A name that Envoy resolves itself. */
+    | { readonly kind: "dns"; readonly hostname: string };
+};
+
+/** One port of a Service, by the name that EndpointSlices know it by; empty for an unnamed port. */
+export type ServicePort = { readonly namespace: string; readonly service: string; readonly portName: string };
+
+export type LoadAssignment = ServicePort & {
+  /** Sorted, without duplicates. */
+  readonly endpoints: readonly { readonly address: string; readonly port: number }[];
+};

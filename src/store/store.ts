@@ -1,0 +1,126 @@
+import type { EndpointSlice } from "../api/endpoint-slice.ts";
+import { hostnameFault } from "../api/hostname.ts";
+import type { IngressRoute } from "../api/ingress-route.ts";
+import type { ApiObject, ObjectChange } from "../api/kinds.ts";
+import { type ObjectKey, objectKey } from "../api/object-key.ts";
+import { byCodeUnit } from "../api/order.ts";
+import { sameValue } from "../api/same-value.ts";
+import type { KubeService } from "../api/service.ts";
+import type { Fact, Unit, View } from "./view.ts";
+
+/** What a batch of changes has made different. */
+export type Touched = {
+  readonly facts: ReadonlySet<Fact>;
+  /** Units that gained or lost a claim, or whose claimant changed; some may have no claim left. */
+  readonly units: ReadonlySet<Unit>;
+  /** Services, as `namespace/name`, whose EndpointSlices changed. */
+  readonly endpoints: ReadonlySet<string>;
+  readonly objects: ReadonlySet<ObjectKey>;
+};
+
+/** All objects, with the indexes that let a question be answered without a search. */
+export class Store implements View {
+  readonly #objects = new Map<ObjectKey, ApiObject>();
+  readonly #claims = new Map<Unit, Map<ObjectKey, IngressRoute>>();
+  readonly #slices = new Map<string, Map<ObjectKey, EndpointSlice>>();
+
+  /** Changes that leave an object's meaning alone (its status, its labels) touch nothing. */
+  apply(changes: Iterable<ObjectChange>): Touched {
+    const touched = {
+      facts: new Set<Fact>(),
+      units: new Set<Unit>(),
+      endpoints: new Set<string>(),
+      objects: new Set<ObjectKey>(),
+    };
+    for (const change of changes) {
+      const before = this.#objects.get(change.key);
+      const after = change.kind === "applied" ? change.object : undefined;
+      if (before === undefined ? after === undefined : sameValue(before, after)) continue;
+      touched.objects.add(change.key);
+      if (before !== undefined) this.#index(change.key, before, "remove", touched);
+      if (after !== undefined) this.#index(change.key, after, "add", touched);
+      if (after === undefined) this.#objects.delete(change.key);
+      else this.#objects.set(change.key, after);
+    }
+    return touched;
+  }
+
+  get(key: ObjectKey): ApiObject | undefined {
+    return this.#objects.get(key);
+  }
+
+  claims(unit: Unit): readonly IngressRoute[] {
+    const claims = [...(this.#claims.get(unit) ?? [])];
+    return claims.sort(([a], [b]) => byCodeUnit(a, b)).map(([, ingressRoute]) => ingressRoute);
+  }
+
+  ingressRoute(namespace: string, name: string): IngressRoute | undefined {
+    const object = this.#objects.get(objectKey("IngressRoute", namespace, name));
+    return object?.kind === "IngressRoute" ? object : undefined;
+  }
+
+  service(namespace: string, name: string): KubeService | undefined {
+    const object = this.#objects.get(objectKey("Service", namespace, name));
+    return object?.kind === "Service" ? object : undefined;
+  }
+
+  /** The EndpointSlices of one Service, in the order of their keys. */
+  slices(namespace: string, service: string): readonly EndpointSlice[] {
+    const slices = [...(this.#slices.get(`${namespace}/${service}`) ?? [])];
+    return slices.sort(([a], [b]) => byCodeUnit(a, b)).map(([, slice]) => slice);
+  }
+
+  #index(
+    key: ObjectKey,
+    object: ApiObject,
+    how: "add" | "remove",
+    touched: { facts: Set<Fact>; units: Set<Unit>; endpoints: Set<string> },
+  ): void {
+    switch (object.kind) {
+      case "IngressRoute": {
+        touched.facts.add(objectFact(key));
+        const unit = unitOf(key, object);
+        if (unit === undefined) return;
+        touched.units.add(unit);
+        updateIndex(this.#claims, unit, key, how === "add" ? object : undefined);
+        return;
+      }
+      case "Service":
+        touched.facts.add(objectFact(key));
+        return;
+      case "EndpointSlice": {
+        if (object.service === undefined) return;
+        const service = `${object.metadata.namespace}/${object.service}`;
+        touched.endpoints.add(service);
+        updateIndex(this.#slices, service, key, how === "add" ? object : undefined);
+        return;
+      }
+    }
+  }
+}
+
+/** The fact that an object is as it is, or is not there. */
+export function objectFact(key: ObjectKey): Fact {
+  return key as string as Fact;
+}
+
+/** The host that a root claims, or the root's own name when it names no usable host; undefined for what is not a root. */
+export function unitOf(key: ObjectKey, ingressRoute: IngressRoute): Unit | undefined {
+  if (ingressRoute.virtualHost === undefined) return undefined;
+  const { fqdn } = ingressRoute.virtualHost;
+  // A host name holds no slash, so the two cannot meet.
+  return (fqdn === undefined || hostnameFault(fqdn) !== undefined ? key : fqdn.toLowerCase()) as string as Unit;
+}
+
+function updateIndex<Outer, Item>(
+  index: Map<Outer, Map<ObjectKey, Item>>,
+  at: Outer,
+  key: ObjectKey,
+  item: Item | undefined,
+): void {
+  const items = index.get(at) ?? new Map<ObjectKey, Item>();
+  if (item === undefined) items.delete(key);
+  else items.set(key, item);
+  if (items.size === 0) index.delete(at);
+  else index.set(at, items);
+}

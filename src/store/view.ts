@@ -1,0 +1,19 @@
+import type { IngressRoute } from "../api/ingress-route.ts";
+import type { KubeService } from "../api/service.ts";
+
+/** The name of something that compile can ask, whether or not it exists, such as `Service/default/web`. */
+export type Fact = string & { readonly __brand: "Fact" };
+
+/**
+ * The work of one compilation: everything that claims one host, or a root that names no usable host (then the unit is named
+ * by its object). Only the store makes one.
+ */
+export type Unit = string & { readonly __brand: "Unit" };
+
+/** The questions that compile may ask. All answers are of one moment. */
+export interface View {
+  /** The roots that make up this unit, in the order of their keys. */
+  claims(unit: Unit): readonly IngressRoute[];
+  ingressRoute(namespace: string, name: string): IngressRoute | undefined;
+  service(namespace: string, name: string): KubeService | undefined;
+}

@@ -1,0 +1,60 @@
+import type { IngressRoute } from "../api/ingress-route.ts";
+import { objectKey } from "../api/object-key.ts";
+import type { KubeService } from "../api/service.ts";
+import { objectFact } from "../store/store.ts";
+import type { Fact, Unit, View } from "../store/view.ts";
+
+/** Answers from another view and remembers what was asked, whether or not it was there. */
+export class RecordingView implements View {
+  readonly facts: Set<Fact> = new Set();
+  readonly #view: View;
+
+  constructor(view: View) {
+    this.#view = view;
+  }
+
+  /** Not recorded: a unit is stale by itself when its claims change. */
+  claims(unit: Unit): readonly IngressRoute[] {
+    return this.#view.claims(unit);
+  }
+
+  ingressRoute(namespace: string, name: string): IngressRoute | undefined {
+    this.facts.add(objectFact(objectKey("IngressRoute", namespace, name)));
+    return this.#view.ingressRoute(namespace, name);
+  }
+
+  service(namespace: string, name: string): KubeService | undefined {
+    this.facts.add(objectFact(objectKey("Service", namespace, name)));
+    return this.#view.service(namespace, name);
+  }
+}
+
+/** Which units asked for which facts. */
+export class Readers {
+  readonly #readers = new Map<Fact, Set<Unit>>();
+  readonly #facts = new Map<Unit, ReadonlySet<Fact>>();
+
+  of(facts: Iterable<Fact>): Set<Unit> {
+    const units = new Set<Unit>();
+    for (const fact of facts) {
+      for (const unit of this.#readers.get(fact) ?? []) units.add(unit);
+    }
+    return units;
+  }
+
+  replace(unit: Unit, facts: ReadonlySet<Fact>): void {
+    for (const fact of this.#facts.get(unit) ?? []) {
+      if (facts.has(fact)) continue;
+      const readers = this.#readers.get(fact);
+      readers?.delete(unit);
+      if (readers?.size === 0) this.#readers.delete(fact);
+    }
+    for (const fact of facts) {
+      const readers = this.#readers.get(fact);
+      if (readers === undefined) this.#readers.set(fact, new Set([unit]));
+      else readers.add(unit);
+    }
+    if (facts.size === 0) this.#facts.delete(unit);
+    else this.#facts.set(unit, facts);
+  }
+}

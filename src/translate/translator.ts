@@ -1,0 +1,195 @@
+import type { ObjectChange } from "../api/kinds.ts";
+import type { ObjectKey } from "../api/object-key.ts";
+import { byCodeUnit } from "../api/order.ts";
+import { sameValue } from "../api/same-value.ts";
+import { compileLoadAssignment } from "../compile/endpoints.ts";
+import { selfProblems } from "../compile/ingressroute/self-check.ts";
+import type { CompileOptions } from "../compile/options.ts";
+import { compileUnit } from "../compile/unit.ts";
+import { type Verdict, verdictOf } from "../compile/verdicts.ts";
+import { httpListenerDraft, type ListenerOptions } from "../envoy/listeners.ts";
+import { loadAssignmentDraft } from "../envoy/load-assignments.ts";
+import { loadAssignmentName } from "../envoy/names.ts";
+import type { Digest, Draft, Resource } from "../envoy/resource.ts";
+import { hostDrafts } from "../envoy/scoped-routes.ts";
+import type * as ir from "../ir/ir.ts";
+import { Store, type Touched } from "../store/store.ts";
+import type { Unit } from "../store/view.ts";
+import { MergedFindings } from "./merged-findings.ts";
+import { Readers, RecordingView } from "./recorded-reads.ts";
+import { type Prepared, type ResourceChanges, ResourceTable } from "./resource-table.ts";
+
+export type TranslateOptions = {
+  readonly compile: CompileOptions;
+  readonly listeners: ListenerOptions;
+  /** IngressRoutes that name another class are not ours; those that name none are. */
+  readonly ingressClass: string;
+  readonly digest: Digest;
+};
+
+export type Translation = {
+  /** By type and name. */
+  readonly resources: readonly Resource[];
+  /** One for every IngressRoute of ours, in the order of their keys. */
+  readonly verdicts: ReadonlyMap<ObjectKey, Verdict>;
+};
+
+/** What a batch of changes made different. */
+export type Delta = {
+  readonly resources: ResourceChanges;
+  /** New verdicts; undefined for an object that is gone or no longer ours. */
+  readonly verdicts: ReadonlyMap<ObjectKey, Verdict | undefined>;
+  /** Bugs: units that could not be compiled and keep what they had. */
+  readonly failures: readonly { readonly unit: string; readonly error: unknown }[];
+};
+
+/** What has been done so far: held against the number of hosts concerned, never against the clock. */
+export type Work = { readonly unitsCompiled: number; readonly resourcesEncoded: number };
+
+/** The whole core as one value that lives: objects in, differences out. */
+export class Translator {
+  readonly #options: TranslateOptions;
+  readonly #store = new Store();
+  readonly #readers = new Readers();
+  readonly #outputs = new Map<Unit, readonly Draft[]>();
+  readonly #findings = new MergedFindings();
+  readonly #table: ResourceTable;
+  /** By Service: its ports whose load assignment some cluster uses, by the name of that. */
+  readonly #portsInUse = new Map<string, Map<string, ir.ServicePort>>();
+  readonly #verdicts = new Map<ObjectKey, Verdict>();
+  #unitsCompiled = 0;
+  #isFirst = true;
+
+  constructor(options: TranslateOptions) {
+    this.#options = options;
+    this.#table = new ResourceTable(options.digest);
+  }
+
+  /** Compiles what the changes concern and returns the differences. Never throws for what a decoder has let through. */
+  apply(changes: Iterable<ObjectChange>): Delta {
+    if (this.#isFirst) {
+      this.#isFirst = false;
+      this.#table.hold(this.#table.prepare(httpListenerDraft(this.#options.listeners)));
+    }
+    const touched = this.#store.apply(this.#ours(changes));
+    const stale = this.#readers.of(touched.facts);
+    for (const unit of touched.units) stale.add(unit);
+    const failures: { unit: string; error: unknown }[] = [];
+    for (const unit of [...stale].sort(byCodeUnit)) {
+      try {
+        this.#recompile(unit);
+      } catch (error) {
+        failures.push({ unit, error });
+      }
+    }
+    for (const service of touched.endpoints) this.#updateEndpoints(service);
+    return { resources: this.#table.takeChanges(), verdicts: this.#takeVerdicts(touched), failures };
+  }
+
+  current(): Translation {
+    const verdicts = [...this.#verdicts].sort(([a], [b]) => byCodeUnit(a, b));
+    return { resources: this.#table.resources(), verdicts: new Map(verdicts) };
+  }
+
+  work(): Work {
+    return { unitsCompiled: this.#unitsCompiled, resourcesEncoded: this.#table.encoded };
+  }
+
+  /** An object of another class is treated as one that is not there. */
+  *#ours(changes: Iterable<ObjectChange>): Generator<ObjectChange> {
+    for (const change of changes) {
+      const isForeign =
+        change.kind === "applied" &&
+        change.object.kind === "IngressRoute" &&
+        change.object.ingressClass !== undefined &&
+        change.object.ingressClass !== this.#options.ingressClass;
+      yield isForeign ? { kind: "deleted", key: change.key } : change;
+    }
+  }
+
+  /** Everything that can throw comes before the first change, so that a unit with a bug keeps what it had. */
+  #recompile(unit: Unit): void {
+    this.#unitsCompiled++;
+    const view = new RecordingView(this.#store);
+    try {
+      const { host, findings } = compileUnit(unit, view, this.#options.compile);
+      const drafts = host === undefined ? [] : hostDrafts(host, this.#options.digest);
+      const prepared = drafts.map((draft) => this.#table.prepare(draft));
+      this.#findings.replace(unit, findings);
+      this.#replaceOutput(unit, prepared);
+    } finally {
+      this.#readers.replace(unit, view.facts);
+    }
+  }
+
+  #replaceOutput(unit: Unit, after: readonly Prepared[]): void {
+    const before = this.#outputs.get(unit) ?? [];
+    // New holders first: what both hold is never let go of in between.
+    for (const prepared of after) {
+      const isNew = this.#table.hold(prepared);
+      if (isNew && prepared.draft.servicePort !== undefined) this.#holdEndpoints(prepared.draft.servicePort);
+    }
+    for (const draft of before) {
+      const isGone = this.#table.release(draft);
+      if (isGone && draft.servicePort !== undefined) this.#releaseEndpoints(draft.servicePort);
+    }
+    if (after.length === 0) this.#outputs.delete(unit);
+    else
+      this.#outputs.set(
+        unit,
+        after.map(({ draft }) => draft),
+      );
+  }
+
+  #holdEndpoints(port: ir.ServicePort): void {
+    const draft = this.#loadAssignmentDraft(port);
+    if (!this.#table.hold(this.#table.prepare(draft))) return;
+    const ports = this.#portsInUse.get(serviceId(port)) ?? new Map<string, ir.ServicePort>();
+    this.#portsInUse.set(serviceId(port), ports.set(draft.name, port));
+  }
+
+  #releaseEndpoints(port: ir.ServicePort): void {
+    const name = loadAssignmentName(port);
+    if (!this.#table.release({ type: "loadAssignment", name })) return;
+    const ports = this.#portsInUse.get(serviceId(port));
+    ports?.delete(name);
+    if (ports?.size === 0) this.#portsInUse.delete(serviceId(port));
+  }
+
+  /** The short road: endpoints go from the store into the table without a compilation. */
+  #updateEndpoints(service: string): void {
+    for (const port of this.#portsInUse.get(service)?.values() ?? []) {
+      this.#table.update(this.#table.prepare(this.#loadAssignmentDraft(port)));
+    }
+  }
+
+  #loadAssignmentDraft(port: ir.ServicePort): Draft {
+    return loadAssignmentDraft(compileLoadAssignment(port, this.#store.slices(port.namespace, port.service)));
+  }
+
+  #takeVerdicts(touched: Touched): ReadonlyMap<ObjectKey, Verdict | undefined> {
+    const changed = new Map<ObjectKey, Verdict | undefined>();
+    for (const key of new Set([...this.#findings.takeChanged(), ...touched.objects])) {
+      const before = this.#verdicts.get(key);
+      const after = this.#verdict(key);
+      if (sameValue(before, after)) continue;
+      changed.set(key, after);
+      if (after === undefined) this.#verdicts.delete(key);
+      else this.#verdicts.set(key, after);
+    }
+    return changed;
+  }
+
+  #verdict(key: ObjectKey): Verdict | undefined {
+    const object = this.#store.get(key);
+    if (object?.kind !== "IngressRoute") return undefined;
+    const about = { key, generation: object.metadata.generation, fqdn: object.virtualHost?.fqdn };
+    const found = this.#findings.of(key);
+    if (found !== undefined) return verdictOf(about, { reached: true, problems: found });
+    return verdictOf(about, { reached: false, problems: selfProblems(key, object) });
+  }
+}
+
+function serviceId({ namespace, service }: ir.ServicePort): string {
+  return `${namespace}/${service}`;
+}
