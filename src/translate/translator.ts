@@ -46,12 +46,16 @@ export type Delta = {
 /** What has been done so far: held against the number of hosts concerned, never against the clock. */
 export type Work = { readonly unitsCompiled: number; readonly resourcesEncoded: number };
 
+/** `holds` is what the unit has a share in; the drafts themselves are not kept. */
+type UnitOutput = { readonly host: ir.Host | undefined; readonly holds: readonly Held[] };
+type Held = Pick<Draft, "type" | "name" | "servicePort">;
+
 /** The whole core as one value that lives: objects in, differences out. */
 export class Translator {
   readonly #options: TranslateOptions;
   readonly #store = new Store();
   readonly #readers = new Readers();
-  readonly #outputs = new Map<Unit, readonly Draft[]>();
+  readonly #outputs = new Map<Unit, UnitOutput>();
   readonly #findings = new MergedFindings();
   readonly #table: ResourceTable;
   /** By Service: its ports whose load assignment some cluster uses, by the name of that. */
@@ -91,6 +95,21 @@ export class Translator {
     return { resources: this.#table.resources(), verdicts: new Map(verdicts) };
   }
 
+  /** What is served of a host, or undefined when nothing is. */
+  host(name: string): ir.Host | undefined {
+    return this.#outputs.get(name as Unit)?.host;
+  }
+
+  /** All hosts of which something is served, by name. */
+  hosts(): readonly ir.Host[] {
+    const hosts = [...this.#outputs.values()].flatMap(({ host }) => (host === undefined ? [] : [host]));
+    return hosts.sort((a, b) => byCodeUnit(a.name, b.name));
+  }
+
+  verdicts(): ReadonlyMap<ObjectKey, Verdict> {
+    return this.#verdicts;
+  }
+
   work(): Work {
     return { unitsCompiled: this.#unitsCompiled, resourcesEncoded: this.#table.encoded };
   }
@@ -116,29 +135,28 @@ export class Translator {
       const drafts = host === undefined ? [] : hostDrafts(host, this.#options.digest);
       const prepared = drafts.map((draft) => this.#table.prepare(draft));
       this.#findings.replace(unit, findings);
-      this.#replaceOutput(unit, prepared);
+      this.#replaceOutput(unit, host, prepared);
     } finally {
       this.#readers.replace(unit, view.facts);
     }
   }
 
-  #replaceOutput(unit: Unit, after: readonly Prepared[]): void {
-    const before = this.#outputs.get(unit) ?? [];
+  #replaceOutput(unit: Unit, host: ir.Host | undefined, after: readonly Prepared[]): void {
+    const before = this.#outputs.get(unit)?.holds ?? [];
     // New holders first: what both hold is never let go of in between.
     for (const prepared of after) {
       const isNew = this.#table.hold(prepared);
       if (isNew && prepared.draft.servicePort !== undefined) this.#holdEndpoints(prepared.draft.servicePort);
     }
-    for (const draft of before) {
-      const isGone = this.#table.release(draft);
-      if (isGone && draft.servicePort !== undefined) this.#releaseEndpoints(draft.servicePort);
+    for (const held of before) {
+      const isGone = this.#table.release(held);
+      if (isGone && held.servicePort !== undefined) this.#releaseEndpoints(held.servicePort);
     }
-    if (after.length === 0) this.#outputs.delete(unit);
-    else
-      this.#outputs.set(
-        unit,
-        after.map(({ draft }) => draft),
-      );
+    const holds = after.map(({ draft: { type, name, servicePort } }) =>
+      servicePort ? { type, name, servicePort } : { type, name },
+    );
+    if (holds.length === 0) this.#outputs.delete(unit);
+    else this.#outputs.set(unit, { host, holds });
   }
 
   #holdEndpoints(port: ir.ServicePort): void {
