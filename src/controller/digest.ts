@@ -1,0 +1,5 @@
+import { createHash } from "node:crypto";
+import type { Digest } from "../envoy/resource.ts";
+
+/** 128 bits of SHA-256: versions and cluster names are compared across replicas and restarts, and tenants choose the input. */
+export const digest: Digest = (data) => createHash("sha256").update(data).digest("hex").slice(0, 32);
