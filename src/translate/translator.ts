@@ -61,6 +61,7 @@ export class Translator {
   /** By Service: its ports whose load assignment some cluster uses, by the name of that. */
   readonly #portsInUse = new Map<string, Map<string, ir.ServicePort>>();
   readonly #verdicts = new Map<ObjectKey, Verdict>();
+  readonly #failing = new Set<Unit>();
   #unitsCompiled = 0;
   #isFirst = true;
 
@@ -82,8 +83,10 @@ export class Translator {
     for (const unit of [...stale].sort(byCodeUnit)) {
       try {
         this.#recompile(unit);
+        this.#failing.delete(unit);
       } catch (error) {
         failures.push({ unit, error });
+        this.#failing.add(unit);
       }
     }
     for (const service of touched.endpoints) this.#updateEndpoints(service);
@@ -108,6 +111,11 @@ export class Translator {
 
   verdicts(): ReadonlyMap<ObjectKey, Verdict> {
     return this.#verdicts;
+  }
+
+  /** Units that a bug keeps from being compiled: they serve what they did before. */
+  failing(): ReadonlySet<string> {
+    return this.#failing;
   }
 
   work(): Work {

@@ -1,0 +1,92 @@
+import type { ObjectKey } from "../api/object-key.ts";
+import { shortName } from "../api/object-key.ts";
+import type { Verdict } from "../compile/verdicts.ts";
+import type { SourceListener, SourceProblem } from "../sources/source.ts";
+import { type Delta, type TranslateOptions, Translator } from "../translate/translator.ts";
+import type { Cache } from "../xds/cache.ts";
+import type { Logger } from "./log.ts";
+import { Telemetry } from "./telemetry.ts";
+
+export type ControllerOptions = {
+  readonly translate: TranslateOptions;
+  /** What every Envoy should have. */
+  readonly cache: Cache;
+  readonly log: Logger;
+  /** Told of every difference after it has been passed on to the Envoys. */
+  readonly onDelta?: (delta: Delta) => void;
+};
+
+/** The one loop in which the stages meet: what a source tells goes through the translator to the Envoys. */
+export class Controller {
+  readonly translator: Translator;
+  readonly telemetry: Telemetry = new Telemetry();
+  readonly #options: ControllerOptions;
+  #batches = 0;
+  #isSynced = false;
+  #sourceProblems: readonly SourceProblem[] = [];
+
+  constructor(options: ControllerOptions) {
+    this.#options = options;
+    this.translator = new Translator(options.translate);
+  }
+
+  /** What the controller's source is to be given. */
+  readonly listener: SourceListener = {
+    changed: (batch) => this.#apply(batch),
+    synced: () => {
+      // Even with nothing to serve there are listeners.
+      this.#apply([]);
+      this.#isSynced = true;
+      this.#options.cache.ready();
+      this.#options.log.info({ hosts: this.translator.hosts().length }, "everything has been read, serving");
+    },
+    problems: (problems) => this.#tellProblems(problems),
+  };
+
+  /** How many batches of changes were applied. */
+  get batches(): number {
+    return this.#batches;
+  }
+
+  get isSynced(): boolean {
+    return this.#isSynced;
+  }
+
+  #apply(batch: Parameters<SourceListener["changed"]>[0]): void {
+    const end = this.telemetry.applySeconds.startTimer();
+    const delta = this.translator.apply(batch);
+    this.#options.cache.apply(delta.resources);
+    end();
+    this.#batches++;
+    this.telemetry.batches.inc();
+    for (const { unit, error } of delta.failures) {
+      this.telemetry.bugs.inc();
+      this.#options.log.error({ host: unit, err: error }, "a bug in Isoline: this host keeps what it served before");
+    }
+    for (const [key, verdict] of delta.verdicts) this.#logVerdict(key, verdict);
+    this.#options.onDelta?.(delta);
+  }
+
+  #logVerdict(key: ObjectKey, verdict: Verdict | undefined): void {
+    const { log } = this.#options;
+    const ingressRoute = shortName(key);
+    if (verdict === undefined) log.info({ ingressRoute }, "IngressRoute is gone");
+    else if (verdict.currentStatus === "valid") log.info({ ingressRoute }, "IngressRoute is valid");
+    else log.warn({ ingressRoute, description: verdict.description }, `IngressRoute is ${verdict.currentStatus}`);
+  }
+
+  #tellProblems(problems: readonly SourceProblem[]): void {
+    const known = new Set(this.#sourceProblems.map(problemId));
+    this.#sourceProblems = problems;
+    for (const problem of problems) {
+      if (known.has(problemId(problem))) continue;
+      const text = problemId(problem);
+      if (problem.severity === "error") this.#options.log.error(text);
+      else this.#options.log.info(text);
+    }
+  }
+}
+
+function problemId({ place, text }: SourceProblem): string {
+  return `${place.file}:${place.line}:${place.column}: ${text}`;
+}

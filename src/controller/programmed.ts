@@ -1,0 +1,69 @@
+import { type ObjectKey, shortName } from "../api/object-key.ts";
+import { type Condition, observed } from "../compile/conditions.ts";
+import type { Verdict } from "../compile/verdicts.ts";
+import { httpScope } from "../envoy/names.ts";
+import type { Translator } from "../translate/translator.ts";
+import type { Cache } from "../xds/cache.ts";
+import type { XdsServer } from "../xds/server.ts";
+
+type ResourceName = { readonly type: "scopedRoute" | "cluster"; readonly name: string };
+
+/**
+ * Whether every connected Envoy runs what an object says, for all objects at once: a function from a verdict to its
+ * condition `Programmed`.
+ */
+export function programmedConditions(
+  translator: Translator,
+  cache: Cache,
+  xds: XdsServer,
+): (verdict: Verdict) => Condition {
+  const hostsOf = new Map<string, string[]>();
+  for (const host of translator.hosts()) {
+    for (const object of host.objects) hostsOf.set(object, [...(hostsOf.get(object) ?? []), host.name]);
+  }
+  return (verdict) => {
+    const hosts = hostsOf.get(verdict.object) ?? [];
+    const state = hosts.length === 0 ? NOT_SERVED : acceptedState(resourcesOf(verdict.object, hosts, cache), xds);
+    return { type: "Programmed", ...state, ...observed(verdict) };
+  };
+}
+
+type State = Pick<Condition, "status" | "reason" | "message">;
+
+const NOT_SERVED: State = { status: "False", reason: "NotServed", message: "nothing of this object is served" };
+
+/** The scopes that the object has a part in, and of their clusters those that it can have named. */
+function resourcesOf(object: ObjectKey, hosts: readonly string[], cache: Cache): readonly ResourceName[] {
+  const [namespace = ""] = shortName(object).split("/");
+  return hosts.flatMap((host): ResourceName[] => {
+    const name = httpScope(host);
+    const clusters = cache.get("scopedRoute", name)?.resource.clusters ?? [];
+    const own = clusters.filter((cluster) => cluster.startsWith(`${namespace}/`));
+    return [{ type: "scopedRoute", name }, ...own.map((cluster): ResourceName => ({ type: "cluster", name: cluster }))];
+  });
+}
+
+function acceptedState(resources: readonly ResourceName[], xds: XdsServer): State {
+  let connected = 0;
+  const laggards = new Set<string>();
+  for (const { type, name } of resources) {
+    const answers = xds.acceptances(type, name);
+    connected = answers.length;
+    for (const { envoy, acceptance } of answers) {
+      const who = envoy.nodeId === "" ? envoy.address : envoy.nodeId;
+      if (acceptance.kind === "refused") {
+        return { status: "False", reason: "Refused", message: `Envoy ${who} refused ${name}: ${acceptance.message}` };
+      }
+      if (acceptance.kind === "pending") laggards.add(who);
+    }
+  }
+  if (connected === 0) return { status: "Unknown", reason: "NoEnvoy", message: "no Envoy is connected" };
+  if (laggards.size > 0) {
+    return { status: "False", reason: "Pending", message: `not yet accepted by ${[...laggards].sort().join(", ")}` };
+  }
+  return {
+    status: "True",
+    reason: "Accepted",
+    message: `accepted by ${connected} connected Envoy${connected === 1 ? "" : "s"}`,
+  };
+}

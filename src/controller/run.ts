@@ -1,0 +1,140 @@
+import type { AddressInfo } from "node:net";
+import type { ServerCredentials } from "@grpc/grpc-js";
+import { renameSecret } from "../envoy/secrets.ts";
+import type { Source, SourceListener } from "../sources/source.ts";
+import type { Delta, TranslateOptions } from "../translate/translator.ts";
+import { Cache } from "../xds/cache.ts";
+import { AddressInUseError, type ServerReport, XdsServer } from "../xds/server.ts";
+import { Controller } from "./controller.ts";
+import { digest } from "./digest.ts";
+import { close, createHttpServer, listen } from "./http.ts";
+import type { Logger } from "./log.ts";
+
+export type RunOptions = {
+  readonly translate: Omit<TranslateOptions, "digest">;
+  readonly xds: Endpoint & { readonly credentials: ServerCredentials };
+  readonly http: Endpoint;
+  readonly source: (listener: SourceListener) => Source;
+  readonly log: Logger;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  readonly onDelta?: (delta: Delta) => void;
+};
+
+/** Port 0 means any that is free. */
+type Endpoint = { readonly address: string; readonly port: number };
+
+export type RunningController = {
+  readonly controller: Controller;
+  readonly cache: Cache;
+  readonly xds: XdsServer;
+  readonly source: Source;
+  readonly xdsPort: number;
+  readonly httpPort: number;
+  readonly stop: () => Promise<void>;
+};
+
+/** An address that the controller is to listen on is taken. The message names it. */
+export class AddressInUse extends Error {
+  override readonly name: string = "AddressInUse";
+}
+
+/** How long connected Envoys may take to let go of their streams. */
+const STOP_MS = 1000;
+
+/** Starts a whole controller; rejects with {@link AddressInUse}, and then nothing of it is left running. */
+export async function runController(options: RunOptions): Promise<RunningController> {
+  const { log } = options;
+  const cache = new Cache();
+  const controller = new Controller({ ...options, translate: { ...options.translate, digest }, cache });
+  const xds = new XdsServer({
+    cache,
+    credentials: options.xds.credentials,
+    now: options.now,
+    stopMs: STOP_MS,
+    renameSecret,
+    onReport: (report) => tell(report, controller, log),
+  });
+  const http = createHttpServer({ controller, cache, xds });
+  controller.telemetry.observe({
+    translator: controller.translator,
+    connectedEnvoys: () => xds.envoys().length,
+    isSynced: () => controller.isSynced,
+  });
+  const xdsPort = await listening("xDS server", options.xds, () => xds.start(options.xds.address, options.xds.port));
+  try {
+    await listening("HTTP server", options.http, () => listen(http, options.http.address, options.http.port));
+  } catch (error) {
+    await xds.stop();
+    throw error;
+  }
+  const source = options.source(controller.listener);
+  source.start();
+  return {
+    controller,
+    cache,
+    xds,
+    source,
+    xdsPort,
+    httpPort: (http.address() as AddressInfo).port,
+    stop: async () => {
+      await source.stop();
+      await Promise.all([xds.stop(), close(http)]);
+    },
+  };
+}
+
+async function listening<T>(what: string, { address, port }: Endpoint, start: () => Promise<T>): Promise<T> {
+  try {
+    return await start();
+  } catch (error) {
+    const isTaken =
+      error instanceof AddressInUseError || (error instanceof Error && "code" in error && error.code === "EADDRINUSE");
+    if (!isTaken) throw error;
+    throw new AddressInUse(`the ${what} cannot listen on ${address} port ${port}: it is in use`, { cause: error });
+  }
+}
+
+function tell(report: ServerReport, { telemetry }: Controller, log: Logger): void {
+  const { envoy, ...facts } = report;
+  const who = envoy.nodeId === "" ? envoy.address : envoy.nodeId;
+  switch (facts.kind) {
+    case "connected":
+    case "disconnected":
+      log.info({ envoy: envoy.address }, `an Envoy has ${facts.kind}`);
+      return;
+    case "refused":
+      telemetry.refusals.inc({ type: facts.type });
+      log.error(
+        { envoy: who, resource: facts.name, origins: facts.origins, message: facts.message },
+        `Envoy refused a ${facts.type}; it keeps what it had of it, and everything else goes on`,
+      );
+      return;
+    case "retried":
+      log.warn(
+        { envoy: who, type: facts.type, message: facts.message },
+        "Envoy refused a response; looking for the culprit",
+      );
+      return;
+    case "unknownType":
+      log.warn({ envoy: who, type: facts.typeUrl }, "Envoy asked for a type that is not served");
+      return;
+    case "malformed":
+    case "bug":
+      telemetry.bugs.inc(facts.kind === "bug" ? 1 : 0);
+      log.error(
+        { envoy: who, err: facts.error },
+        facts.kind === "bug" ? "a bug in Isoline: the stream was ended" : "not an Envoy",
+      );
+      return;
+    case "sent":
+      log.debug(
+        { envoy: who, type: facts.type, set: facts.set.length, removed: facts.removed.length, bytes: facts.bytes },
+        "sent",
+      );
+      return;
+    case "accepted":
+      log.debug({ envoy: who, type: facts.type, resources: facts.resources.length }, "accepted");
+      return;
+  }
+}

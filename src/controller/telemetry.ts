@@ -1,0 +1,67 @@
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { Translator } from "../translate/translator.ts";
+
+/** The numbers of one controller, in a registry of its own. */
+export class Telemetry {
+  readonly registry: Registry = new Registry();
+  readonly batches: Counter = new Counter({
+    name: "isoline_batches_total",
+    help: "Batches of changes that were applied.",
+    registers: [this.registry],
+  });
+  readonly applySeconds: Histogram = new Histogram({
+    name: "isoline_apply_seconds",
+    help: "Time from a batch of changes to the resources it made different.",
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5],
+    registers: [this.registry],
+  });
+  readonly bugs: Counter = new Counter({
+    name: "isoline_bugs_total",
+    help: "Hosts that could not be compiled because of a bug in Isoline; they keep what they served.",
+    registers: [this.registry],
+  });
+  readonly refusals: Counter<"type"> = new Counter({
+    name: "isoline_xds_refused_resources_total",
+    help: "Resources that an Envoy refused.",
+    labelNames: ["type"],
+    registers: [this.registry],
+  });
+
+  /** Numbers that are read off when somebody asks. */
+  observe(state: {
+    readonly translator: Translator;
+    readonly connectedEnvoys: () => number;
+    readonly isSynced: () => boolean;
+  }): void {
+    const gauge = (name: string, help: string, read: () => number): void => {
+      new Gauge({
+        name,
+        help,
+        registers: [this.registry],
+        collect: function collect() {
+          this.set(read());
+        },
+      });
+    };
+    const { translator } = state;
+    gauge("isoline_synced", "1 when everything that there is to read has been read once.", () =>
+      Number(state.isSynced()),
+    );
+    gauge("isoline_envoys", "Envoys that are connected.", state.connectedEnvoys);
+    gauge("isoline_hosts", "Hosts of which something is served.", () => translator.hosts().length);
+    gauge("isoline_failing_hosts", "Hosts that a bug keeps from being compiled.", () => translator.failing().size);
+    gauge("isoline_hosts_compiled", "Compilations of a host so far.", () => translator.work().unitsCompiled);
+    gauge("isoline_resources_encoded", "Envoy resources encoded so far.", () => translator.work().resourcesEncoded);
+    new Gauge({
+      name: "isoline_ingressroutes",
+      help: "IngressRoutes by status.",
+      labelNames: ["status"],
+      registers: [this.registry],
+      collect: function collect() {
+        const counts = { valid: 0, invalid: 0, orphaned: 0 };
+        for (const { currentStatus } of translator.verdicts().values()) counts[currentStatus]++;
+        for (const [status, count] of Object.entries(counts)) this.set({ status }, count);
+      },
+    });
+  }
+}
