@@ -79,6 +79,8 @@ export class Translator {
     const touched = this.#store.apply(this.#ours(changes));
     const stale = this.#readers.of(touched.facts);
     for (const unit of touched.units) stale.add(unit);
+    // Before the units: a port that they begin to use is made from the new endpoints anyway.
+    for (const service of touched.endpoints) this.#updateEndpoints(service);
     const failures: { unit: string; error: unknown }[] = [];
     for (const unit of [...stale].sort(byCodeUnit)) {
       try {
@@ -89,7 +91,6 @@ export class Translator {
         this.#failing.add(unit);
       }
     }
-    for (const service of touched.endpoints) this.#updateEndpoints(service);
     return { resources: this.#table.takeChanges(), verdicts: this.#takeVerdicts(touched), failures };
   }
 

@@ -7,7 +7,8 @@ import { BootstrapSchema } from "#proto/envoy/config/bootstrap/v3/bootstrap_pb.j
 import { UpstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import { HttpProtocolOptionsSchema } from "#proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 import { type BootstrapOptions, bootstrap, type JsonObject } from "../../src/envoy/bootstrap.ts";
-import { describeWithEnvoy, startEnvoy } from "./harness.ts";
+import { startEnvoy } from "./harness.ts";
+import { describeWithEnvoy } from "./suite.ts";
 
 const OPTIONS: BootstrapOptions = {
   xdsAddress: "isoline.ingress",

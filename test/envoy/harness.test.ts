@@ -2,7 +2,6 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import type { JsonObject } from "../../src/envoy/bootstrap.ts";
 import {
   type Backends,
-  describeWithEnvoy,
   type Envoy,
   echo,
   eventually,
@@ -11,6 +10,7 @@ import {
   startBackends,
   startEnvoy,
 } from "./harness.ts";
+import { describeWithEnvoy } from "./suite.ts";
 
 describeWithEnvoy("the harness", (binary) => {
   let backends: Backends;

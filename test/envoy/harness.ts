@@ -6,7 +6,6 @@ import { createServer as createTcpServer, type Server as TcpServer } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { describe, inject, test } from "vitest";
 import { bootstrap, type JsonObject } from "../../src/envoy/bootstrap.ts";
 
 const LOOPBACK = "127.0.0.1";
@@ -14,13 +13,6 @@ const START_MS = 15_000;
 const STOP_MS = 5_000;
 const REQUEST_MS = 10_000;
 const POLL_MS = 10;
-
-/** A suite that needs a real Envoy: skipped as one test when there is none, see global-setup.ts. */
-export function describeWithEnvoy(name: string, body: (binary: string) => void): void {
-  const binary = inject("envoyBinary");
-  if (binary === null) describe.skip(name, () => test("needs a real Envoy", () => {}));
-  else describe(name, () => body(binary));
-}
 
 export type EnvoyOptions = { readonly binary: string } & (
   | { readonly xdsPort: number; readonly nodeId?: string }

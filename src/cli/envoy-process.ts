@@ -1,0 +1,102 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { request } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { bootstrap } from "../envoy/bootstrap.ts";
+
+const POLL_MS = 20;
+const STOP_MS = 5000;
+
+export type EnvoyProcess = {
+  /** Resolves when Envoy is live, with all listeners it has been sent; rejects when it ends before that. */
+  readonly live: Promise<void>;
+  /** Resolves when the process is gone, for whatever reason. */
+  readonly ended: Promise<void>;
+  readonly stop: () => Promise<void>;
+};
+
+/** Starts an Envoy that is configured by the controller on this machine. Its admin interface is a Unix socket that only this user can reach. */
+export async function startEnvoyProcess(options: {
+  readonly binary: string;
+  readonly xdsPort: number;
+  /** Told each line that Envoy logs. */
+  readonly onLine: (line: string) => void;
+}): Promise<EnvoyProcess> {
+  // Made with mode 0700.
+  const folder = await mkdtemp(join(tmpdir(), "isoline-envoy-"));
+  const pipe = join(folder, "admin.sock");
+  const config = bootstrap({ xdsAddress: "127.0.0.1", xdsPort: options.xdsPort, admin: { pipe }, nodeId: "dev" });
+  const configFile = join(folder, "envoy.json");
+  await writeFile(configFile, JSON.stringify(config));
+  const flags = ["--concurrency", "2", "--disable-hot-restart", "--drain-time-s", "1", "--log-level", "warning"];
+  const child = spawn(options.binary, ["--config-path", configFile, ...flags], { stdio: ["ignore", "ignore", "pipe"] });
+  const ended = new Promise<void>((resolve) => {
+    child.once("error", (error) => {
+      options.onLine(`Envoy cannot be started: ${error.message}`);
+      resolve();
+    });
+    child.once("close", () => resolve());
+  });
+  splitLines(child, options.onLine);
+  // Should this process die without a chance to stop it, by an uncaught error say.
+  const kill = () => child.kill("SIGKILL");
+  process.once("exit", kill);
+  return {
+    ended,
+    live: becomeLive(child, ended, pipe),
+    stop: async () => {
+      child.kill("SIGTERM");
+      const force = setTimeout(kill, STOP_MS);
+      await ended;
+      clearTimeout(force);
+      process.off("exit", kill);
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+function splitLines(child: ChildProcess, onLine: (line: string) => void): void {
+  let rest = "";
+  child.stderr?.setEncoding("utf8").on("data", (text: string) => {
+    const lines = `${rest}${text}`.split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) onLine(line);
+  });
+}
+
+async function becomeLive(child: ChildProcess, ended: Promise<void>, pipe: string): Promise<void> {
+  let hasEnded = false;
+  const end = ended.then(() => {
+    hasEnded = true;
+  });
+  while (!hasEnded) {
+    if ((await readiness(pipe)) === "LIVE") return;
+    await Promise.race([end, delay(POLL_MS)]);
+  }
+  throw new Error(`Envoy has ended${child.exitCode === null ? "" : ` with exit code ${child.exitCode}`}`);
+}
+
+/** What the admin interface says of Envoy's state; empty when it does not answer yet. */
+async function readiness(pipe: string): Promise<string> {
+  const asked = request({ socketPath: pipe, path: "/ready", agent: false });
+  asked.end();
+  try {
+    const [response] = await once(asked, "response");
+    response.setEncoding("utf8");
+    let body = "";
+    for await (const text of response) body += text;
+    return body.trim();
+  } catch (error) {
+    // Before Envoy has opened its socket; anything else is worth knowing.
+    if (
+      error instanceof Error &&
+      "code" in error &&
+      ["ENOENT", "ECONNREFUSED", "ECONNRESET"].includes(String(error.code))
+    )
+      return "";
+    throw error;
+  }
+}
