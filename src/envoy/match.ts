@@ -1,0 +1,136 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import type { Route, RouteAction, RouteMatch } from "#proto/envoy/config/route/v3/route_components_pb.js";
+import {
+  type ScopedRouteConfiguration,
+  ScopedRouteConfigurationSchema,
+} from "#proto/envoy/config/route/v3/scoped_route_pb.js";
+import { httpScope } from "./names.ts";
+import type { Resource } from "./resource.ts";
+
+/** `host` as in the Host header, `path` as in the request line, with its query if it has one. */
+export type HttpRequest = { readonly host: string; readonly path: string };
+
+/** What Envoy does with a request. `route` is undefined where no route was asked. */
+export type RequestAnswer =
+  | { readonly kind: "status"; readonly status: number; readonly route: string | undefined }
+  | {
+      readonly kind: "forward";
+      readonly route: string;
+      /** Weights are relative. */
+      readonly clusters: readonly { readonly name: string; readonly weight: number }[];
+      /** The path as the backend sees it. */
+      readonly path: string;
+    };
+
+/** Which route a request takes, decided from the encoded resources by the rules that Envoy itself follows. */
+export function matchRequest(resources: Iterable<Resource>, { host, path }: HttpRequest): RequestAnswer {
+  const normalized = normalizePath(path);
+  if (normalized === undefined) return { kind: "status", status: 400, route: undefined };
+  const scope = scopeOf(resources, host);
+  const virtualHost = scope?.routeConfiguration?.virtualHosts.find(({ domains }) => domains.includes("*"));
+  const [pathOnly, query] = splitQuery(normalized);
+  for (const route of virtualHost?.routes ?? []) {
+    const matched = route.match && matchedPart(route.match, pathOnly);
+    if (matched !== undefined) return answer(route, matched, pathOnly, query);
+  }
+  return { kind: "status", status: 404, route: undefined };
+}
+
+/**
+ * The path as Envoy's `normalize_path` leaves it, query untouched; undefined for what it answers with 400. Measured on
+ * Envoy 1.40: dot segments are resolved, backslashes become slashes, unreserved characters are decoded and the unsafe ones
+ * encoded; slashes are not merged and the case of percent-encodings stays.
+ */
+export function normalizePath(path: string): string | undefined {
+  // The characters that Envoy's HTTP/1 parser refuses, and the fragment that its connection manager does.
+  if (!path.startsWith("/") || /[^\x21-\x7e]|#/.test(path)) return undefined;
+  const [pathOnly, query] = splitQuery(path);
+  if (pathOnly.includes("%00")) return undefined;
+  const decoded = pathOnly
+    .replaceAll("\\", "/")
+    .replace(/["<>^`{|}]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`)
+    .replace(/%[0-9A-Fa-f]{2}/g, (encoded) => {
+      const character = String.fromCharCode(Number.parseInt(encoded.slice(1), 16));
+      return /[-.~\w]/.test(character) ? character : encoded;
+    });
+  const segments: string[] = [];
+  const parts = decoded.slice(1).split("/");
+  for (const [i, part] of parts.entries()) {
+    if (part !== "." && part !== "..") segments.push(part);
+    if (part === "..") segments.pop();
+    // What a dot segment at the end leaves behind is a folder.
+    if ((part === "." || part === "..") && i === parts.length - 1) segments.push("");
+  }
+  return `/${segments.join("/")}${query}`;
+}
+
+/** Exact bytes first, then lower case, then the catch-all: as the listener's filter looks for it. */
+function scopeOf(resources: Iterable<Resource>, host: string): ScopedRouteConfiguration | undefined {
+  const scopes = new Map<string, Resource>();
+  for (const resource of resources) {
+    if (resource.type === "scopedRoute") scopes.set(resource.name, resource);
+  }
+  const name = host.replace(/\.(?=:\d+$|$)/, "").split(":")[0] ?? "";
+  const asciiLower = name.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
+  for (const candidate of [name, asciiLower, "*"].map(httpScope)) {
+    const found = scopes.get(candidate);
+    if (found === undefined) continue;
+    const scope = fromBinary(ScopedRouteConfigurationSchema, found.body);
+    const fragment = scope.key?.fragments[0]?.type;
+    if (fragment?.case === "stringKey" && fragment.value === candidate) return scope;
+  }
+  return undefined;
+}
+
+function splitQuery(path: string): readonly [string, string] {
+  const at = path.indexOf("?");
+  return at < 0 ? [path, ""] : [path.slice(0, at), path.slice(at)];
+}
+
+/** The part of the path that a prefix rewrite replaces, or undefined when the route does not match. */
+function matchedPart({ pathSpecifier: specifier }: RouteMatch, path: string): string | undefined {
+  switch (specifier.case) {
+    case "prefix":
+      return path.startsWith(specifier.value) ? specifier.value : undefined;
+    case "pathSeparatedPrefix":
+      return path === specifier.value || path.startsWith(`${specifier.value}/`) ? specifier.value : undefined;
+    case "path":
+      return path === specifier.value ? path : undefined;
+    case "safeRegex":
+    case "connectMatcher":
+    case "pathMatchPolicy":
+    case undefined:
+      throw new Error(`no rule for a route match by ${specifier.case}`);
+  }
+}
+
+function answer({ name, action }: Route, matched: string, path: string, query: string): RequestAnswer {
+  switch (action.case) {
+    case "directResponse":
+      return { kind: "status", status: action.value.status, route: name };
+    case "route": {
+      const { prefixRewrite } = action.value;
+      const rewritten = prefixRewrite === "" ? path : prefixRewrite + path.slice(matched.length);
+      return { kind: "forward", route: name, clusters: clustersOf(action.value), path: rewritten + query };
+    }
+    case "redirect":
+    case "filterAction":
+    case "nonForwardingAction":
+    case undefined:
+      throw new Error(`no rule for the route action ${action.case}`);
+  }
+}
+
+function clustersOf({ clusterSpecifier }: RouteAction): readonly { readonly name: string; readonly weight: number }[] {
+  switch (clusterSpecifier.case) {
+    case "cluster":
+      return [{ name: clusterSpecifier.value, weight: 1 }];
+    case "weightedClusters":
+      return clusterSpecifier.value.clusters.map(({ name, weight }) => ({ name, weight: weight ?? 0 }));
+    case "clusterHeader":
+    case "clusterSpecifierPlugin":
+    case "inlineClusterSpecifierPlugin":
+    case undefined:
+      throw new Error(`no rule for clusters by ${clusterSpecifier.case}`);
+  }
+}
