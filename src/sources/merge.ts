@@ -1,0 +1,57 @@
+import type { ObjectKey } from "../api/object-key.ts";
+import { byCodeUnit } from "../api/order.ts";
+import type { Manifest, Manifests } from "./manifests.ts";
+import type { Place, SourceProblem } from "./source.ts";
+
+/** What several files hold together. */
+export type Merged = {
+  readonly objects: ReadonlyMap<ObjectKey, Manifest>;
+  /** In order of place. */
+  readonly problems: readonly SourceProblem[];
+};
+
+/**
+ * An object that is defined several times is what the first definition says, by file name and then by place, however the
+ * files came; all places are told.
+ */
+export function mergeFiles(files: ReadonlyMap<string, Manifests>): Merged {
+  const definitions = new Map<ObjectKey, [Manifest, ...Manifest[]]>();
+  const problems: SourceProblem[] = [];
+  for (const [, manifests] of [...files].sort(([a], [b]) => byCodeUnit(a, b))) {
+    problems.push(...manifests.problems);
+    for (const manifest of manifests.documents) {
+      const known = definitions.get(manifest.key);
+      if (known === undefined) definitions.set(manifest.key, [manifest]);
+      else known.push(manifest);
+    }
+  }
+  const objects = new Map<ObjectKey, Manifest>();
+  for (const [key, [first, ...others]] of definitions) {
+    objects.set(key, first);
+    const places = others.map(({ locate }) => locate(""));
+    if (places.length > 0) problems.push(...definedAgain(key, first.locate(""), places));
+  }
+  return { objects, problems: problems.sort(byPlace) };
+}
+
+export function byPlace(a: { readonly place: Place }, b: { readonly place: Place }): number {
+  return byCodeUnit(a.place.file, b.place.file) || a.place.line - b.place.line || a.place.column - b.place.column;
+}
+
+export function placeText({ file, line, column }: Place): string {
+  return `${file}:${line}:${column}`;
+}
+
+function definedAgain(key: ObjectKey, first: Place, others: readonly Place[]): SourceProblem[] {
+  const elsewhere = others.map(placeText).join(", ");
+  return [
+    { place: first, severity: "error", text: `${key} is defined again at ${elsewhere}: this one is used` },
+    ...others.map((place): SourceProblem => {
+      return {
+        place,
+        severity: "error",
+        text: `${key} is defined before, at ${placeText(first)}: this one is ignored`,
+      };
+    }),
+  ];
+}

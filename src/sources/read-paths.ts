@@ -1,0 +1,37 @@
+import type { ObjectChange } from "../api/kinds.ts";
+import type { ObjectKey } from "../api/object-key.ts";
+import { readManifestBytes, readManifestFile } from "./file-contents.ts";
+import { listManifests } from "./listing.ts";
+import { type Manifests, unreadable } from "./manifests.ts";
+import { mergeFiles } from "./merge.ts";
+import type { FieldPart, Place, SourceProblem } from "./source.ts";
+
+/** What files, folders and standard input hold at one moment. */
+export type ReadObjects = {
+  readonly objects: readonly ObjectChange[];
+  readonly problems: readonly SourceProblem[];
+  readonly locate: (key: ObjectKey, fieldPath: string, part?: FieldPart) => Place | undefined;
+  readonly fileCount: number;
+};
+
+export const STDIN_NAME = "(stdin)";
+
+/** Reads manifests once. A path that cannot be read is among the problems. */
+export async function readPaths(paths: readonly string[], stdin: Uint8Array | undefined): Promise<ReadObjects> {
+  const listing = await listManifests(paths);
+  const files = new Map<string, Manifests>();
+  for (const [path, listed] of listing.files) {
+    const file = await readManifestFile(path, listed);
+    const manifests = file.kind === "torn" ? unreadable(path, "the file changes while it is read") : file.manifests;
+    files.set(path, manifests);
+  }
+  if (stdin !== undefined) files.set(STDIN_NAME, readManifestBytes(STDIN_NAME, stdin));
+  for (const [path, why] of listing.unknown) files.set(path, unreadable(path, `this path ${why}`));
+  const merged = mergeFiles(files);
+  return {
+    objects: [...merged.objects.values()].map(({ key, object }) => ({ kind: "applied", key, object })),
+    problems: merged.problems,
+    locate: (key, fieldPath, part) => merged.objects.get(key)?.locate(fieldPath, part),
+    fileCount: listing.files.size + (stdin === undefined ? 0 : 1),
+  };
+}
