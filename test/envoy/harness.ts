@@ -137,7 +137,7 @@ async function exchange(options: RequestOptions): Promise<Reply> {
 }
 
 /** Repeats `check` until it neither throws nor returns false; after the deadline, fails as it did last. */
-export async function eventually<T>(check: () => T | Promise<T>, deadlineMs: number): Promise<T> {
+export async function eventually<T>(check: () => T | false | Promise<T | false>, deadlineMs: number): Promise<T> {
   const deadline = performance.now() + deadlineMs;
   for (;;) {
     let failure: unknown;

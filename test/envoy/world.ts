@@ -12,14 +12,19 @@ const SETTLE_MS = 10_000;
 
 /** A whole Isoline with a real Envoy, fed by hand. Every Service without EndpointSlices has an echo backend. */
 export type World = {
-  readonly envoy: Envoy;
-  readonly running: RunningController;
+  readonly envoy: () => Envoy;
+  /** The controller that runs now. */
+  readonly running: () => RunningController;
   readonly httpPort: number;
   /** Applies the changes and resolves when Envoy runs what came of them. */
   readonly apply: (changes: readonly ObjectChange[]) => Promise<void>;
   /** Makes these the only objects there are. */
   readonly replace: (objects: readonly ObjectChange[]) => Promise<void>;
   readonly get: (host: string, path: string, headers?: Readonly<Record<string, string>>) => Promise<Reply>;
+  /** Stops the controller and, after `meanwhile`, starts another with the same objects on the same port. */
+  readonly restartController: (meanwhile: () => Promise<void>) => Promise<void>;
+  /** Stops Envoy and starts another. */
+  readonly restartEnvoy: () => Promise<void>;
   /** Everything the controller has logged. */
   readonly log: () => string;
   readonly stop: () => Promise<void>;
@@ -36,51 +41,69 @@ export type WorldOptions = {
 export async function startWorld(options: WorldOptions): Promise<World> {
   const httpPort = await freePort();
   let log = "";
+  const objects = new Map<ObjectKey, ObjectChange>();
   const handle: { listener?: SourceListener } = {};
   const byHand = (listener: SourceListener): Source => {
     handle.listener = listener;
-    return { start: () => listener.synced(), stop: async () => {}, locate: () => undefined };
+    const start = () => {
+      if (objects.size > 0) listener.changed([...objects.values()]);
+      listener.synced();
+    };
+    return { start, stop: async () => {}, locate: () => undefined };
   };
-  const running = await runController({
-    translate: {
-      compile: {
-        rootNamespaces: options.rootNamespaces ?? [],
-        allowLoopbackExternalName: options.allowLoopbackExternalName ?? false,
+  const startController = (xdsPort: number) =>
+    runController({
+      translate: {
+        compile: {
+          rootNamespaces: options.rootNamespaces ?? [],
+          allowLoopbackExternalName: options.allowLoopbackExternalName ?? false,
+        },
+        listeners: { address: LOOPBACK, httpPort },
+        ingressClass: "contour",
       },
-      listeners: { address: LOOPBACK, httpPort },
-      ingressClass: "contour",
-    },
-    xds: { address: LOOPBACK, port: 0, credentials: ServerCredentials.createInsecure() },
-    http: { address: LOOPBACK, port: 0 },
-    source: (listener) => (options.echo === false ? byHand(listener) : new EchoSource(byHand, listener)),
-    log: createLog({ level: "info", format: "text" }, (text) => {
-      log += text;
-    }),
-    now: Date.now,
-  });
-  const envoy = await startEnvoy({ binary: options.binary, xdsPort: running.xdsPort });
-  const present = new Set<ObjectKey>();
+      xds: { address: LOOPBACK, port: xdsPort, credentials: ServerCredentials.createInsecure() },
+      http: { address: LOOPBACK, port: 0 },
+      source: (listener) => (options.echo === false ? byHand(listener) : new EchoSource(byHand, listener)),
+      log: createLog({ level: "info", format: "text" }, (text) => {
+        log += text;
+      }),
+      now: Date.now,
+    });
+  let running = await startController(0);
+  const { xdsPort } = running;
+  let envoy = await startEnvoy({ binary: options.binary, xdsPort });
 
   const apply = async (changes: readonly ObjectChange[]) => {
     for (const change of changes) {
-      if (change.kind === "applied") present.add(change.key);
-      else present.delete(change.key);
+      if (change.kind === "applied") objects.set(change.key, change);
+      else objects.delete(change.key);
     }
     const seen = running.controller.batches;
     handle.listener?.changed(changes);
     await eventually(() => running.controller.batches > seen && isSettled(running), SETTLE_MS);
   };
   return {
-    envoy,
-    running,
+    envoy: () => envoy,
+    running: () => running,
     httpPort,
     apply,
-    replace: async (objects) => {
-      const kept = new Set(objects.map(({ key }) => key));
-      const gone = [...present].filter((key) => !kept.has(key));
-      await apply([...gone.map((key): ObjectChange => ({ kind: "deleted", key })), ...objects]);
+    replace: async (wanted) => {
+      const kept = new Set(wanted.map(({ key }) => key));
+      const gone = [...objects.keys()].filter((key) => !kept.has(key));
+      await apply([...gone.map((key): ObjectChange => ({ kind: "deleted", key })), ...wanted]);
     },
     get: (host, path, headers = {}) => request({ port: httpPort, host, path, headers }),
+    restartController: async (meanwhile) => {
+      await running.stop();
+      await meanwhile();
+      running = await startController(xdsPort);
+      await eventually(() => isSettled(running), SETTLE_MS);
+    },
+    restartEnvoy: async () => {
+      await envoy.stop();
+      envoy = await startEnvoy({ binary: options.binary, xdsPort });
+      await eventually(() => isSettled(running), SETTLE_MS);
+    },
     log: () => log,
     stop: async () => {
       await envoy.stop();

@@ -1,0 +1,73 @@
+import { type Cache, type Entry, perType } from "./cache.ts";
+import { ClusterReadiness } from "./cluster-readiness.ts";
+import { ClusterUsers, type UserType, userNamed, userOf } from "./cluster-users.ts";
+import { GONE, Ledger } from "./ledger.ts";
+import { SecretNames } from "./secret-names.ts";
+import type { ResourceType } from "./type-urls.ts";
+import { emptyLoadAssignment, encodeResource } from "./wire.ts";
+
+/** Version of the empty load assignment that answers for a name that does not exist. */
+export const EMPTY_ASSIGNMENT = "empty";
+
+/** What one stream knows of its Envoy, and the questions about it that need more than one part. */
+export class StreamState {
+  readonly cache: Cache;
+  readonly ledgers: Readonly<Record<ResourceType, Ledger>> = perType(() => new Ledger());
+  readonly readiness: ClusterReadiness;
+  readonly users: ClusterUsers = new ClusterUsers();
+  readonly secrets: SecretNames = new SecretNames();
+
+  constructor(cache: Cache) {
+    this.cache = cache;
+    this.readiness = new ClusterReadiness(cache, this.ledgers.cluster, this.ledgers.loadAssignment);
+  }
+
+  /** What the cache has for a name that Envoy uses. */
+  entry(type: ResourceType, name: string): Entry | undefined {
+    return this.cache.get(type, type === "secret" ? this.secrets.nameOf(this.cache, name) : name);
+  }
+
+  /** The version that Envoy should have; GONE for none. */
+  desired(type: ResourceType, name: string): string {
+    const version = this.entry(type, name)?.resource.version;
+    if (version !== undefined || type !== "loadAssignment") return version ?? GONE;
+    // Envoy ignores removals of load assignments; what it has may stay, but a question needs an answer.
+    return this.ledgers.loadAssignment.items.get(name)?.sent ?? EMPTY_ASSIGNMENT;
+  }
+
+  /** The resource as it goes into a response, see `encodeResource`. Undefined when it is to be removed. */
+  encoded(
+    type: ResourceType,
+    name: string,
+    renameSecret: (body: Uint8Array, name: string) => Uint8Array,
+  ): Uint8Array | undefined {
+    const entry = this.entry(type, name);
+    if (entry === undefined) {
+      if (type !== "loadAssignment") return undefined;
+      return encodeResource(type, name, EMPTY_ASSIGNMENT, emptyLoadAssignment(name));
+    }
+    const { resource } = entry;
+    if (resource.name === name) return entry.wrapped;
+    return encodeResource(type, name, resource.version, renameSecret(resource.body, name));
+  }
+
+  /** A cluster that this scope or listener newly needs and that Envoy cannot route to yet. */
+  missingCluster(type: UserType, name: string): string | undefined {
+    const user = userOf(type, name);
+    const clusters = this.cache.get(type, name)?.resource.clusters;
+    return clusters?.find((cluster) => !this.readiness.isSettled(cluster) && !this.users.runsWith(user, cluster));
+  }
+
+  settleClustersOf(assignment: string): void {
+    for (const cluster of this.readiness.clustersOf(assignment)) this.settle(cluster);
+  }
+
+  /** Lets those who wait for this cluster go on if it is ready now. */
+  settle(cluster: string): void {
+    if (!this.users.hasWaiters(cluster) || !this.readiness.isSettled(cluster)) return;
+    for (const user of this.users.release(cluster)) {
+      const { type, name } = userNamed(user);
+      this.ledgers[type].owed.add(name);
+    }
+  }
+}

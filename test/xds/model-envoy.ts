@@ -1,0 +1,294 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { DeltaDiscoveryResponseSchema } from "#proto/envoy/service/discovery/v3/discovery_pb.js";
+import { isWildcard, RESOURCE_TYPES, type ResourceType, resourceType, TYPE_URLS } from "../../src/xds/type-urls.ts";
+import type { DeltaRequest } from "../../src/xds/wire.ts";
+import type { Content } from "./resources.ts";
+
+type Held = { readonly version: string; readonly content: Content };
+type HeldCluster = Held & {
+  /** Has had its load assignment, or its addresses, since it was set. */
+  ready: boolean;
+  /** Envoy gives up waiting for that after a time. */
+  warming: boolean;
+};
+
+const decoder = new TextDecoder();
+
+/**
+ * An Envoy as far as delta ADS is concerned, with the behaviour measured on the real one: clusters warm until their
+ * load assignment comes, nothing is said about clusters meanwhile, bad scopes refuse their whole response, and bad
+ * clusters only themselves. It throws when it is led to a cluster that is not there.
+ */
+export class ModelEnvoy {
+  readonly clusters: Map<string, HeldCluster> = new Map();
+  readonly assignments: Map<string, string> = new Map();
+  readonly listeners: Map<string, Held> = new Map();
+  readonly scopes: Map<string, Held> = new Map();
+  readonly secrets: Map<string, string> = new Map();
+  readonly askedSecrets: Set<string> = new Set();
+  /** Everything it has ever run, as `type name version`. */
+  readonly ran: Set<string> = new Set();
+  readonly refusedClusters: Set<string> = new Set();
+  readonly refusedAssignments: Set<string> = new Set();
+  readonly #inbox: Uint8Array[] = [];
+  readonly #outbox: DeltaRequest[] = [];
+  readonly #heldBack: DeltaRequest[] = [];
+  /** What it would name in `initial_resource_versions`. */
+  readonly #versions = new Map<ResourceType, Map<string, string>>();
+  readonly #subscribed = new Set<string>();
+  readonly #opened = new Set<ResourceType>();
+  #nonces: string[] = [];
+  /** Decides what Envoy leaves to the order of a hash map. */
+  readonly #flip: () => boolean;
+
+  constructor(flip: () => boolean) {
+    this.#flip = flip;
+    for (const type of RESOURCE_TYPES) this.#versions.set(type, new Map());
+  }
+
+  /** A new stream. What is held stays; what was on its way is lost. */
+  connect(): void {
+    this.#inbox.length = 0;
+    this.#outbox.length = 0;
+    this.#heldBack.length = 0;
+    this.#opened.clear();
+    this.#nonces = [];
+    this.#subscribed.clear();
+    // A cluster that was still warming when the stream broke is named like any other, so that no server can know.
+    // Envoy gives up waiting after a time, and falls back on the load assignment in its cache.
+    for (const cluster of this.clusters.values()) {
+      const name = cluster.content.loadAssignment;
+      if (name === undefined || this.assignments.has(name)) cluster.ready = true;
+    }
+    // Of a response that it refused but applied in part Envoy names the versions before it. If those are current again
+    // just then, no server can know better; the model tells the truth instead.
+    this.#versions.set("cluster", versionsOf(this.clusters));
+    this.#versions.set("listener", versionsOf(this.listeners));
+    this.#open("cluster", []);
+    const names = [...this.clusters.values()].flatMap(({ content }) => content.loadAssignment ?? []);
+    if (names.length > 0) this.#subscribe("loadAssignment", [...new Set(names)]);
+    this.#open("listener", []);
+    this.#open("scopedRoute", []);
+    if (this.askedSecrets.size > 0) this.#subscribe("secret", [...this.askedSecrets]);
+    this.#flush();
+  }
+
+  receive(bytes: Uint8Array): void {
+    this.#inbox.push(bytes);
+  }
+
+  get unread(): number {
+    return this.#inbox.length;
+  }
+
+  /** The next request, if it has anything to say. */
+  takeRequest(): DeltaRequest | undefined {
+    return this.#outbox.shift();
+  }
+
+  /** Acknowledges a response that was answered before, or never existed. */
+  sayStale(type: ResourceType, pick: number): void {
+    const nonces = [...this.#nonces, "99999", "x"];
+    this.#say(type, { nonce: nonces[pick % nonces.length] ?? "" });
+    this.#flush();
+  }
+
+  askSecret(name: string): void {
+    this.askedSecrets.add(name);
+    this.#subscribe("secret", [name]);
+    this.#flush();
+  }
+
+  dropSecret(name: string): void {
+    if (!this.askedSecrets.delete(name)) return;
+    this.secrets.delete(name);
+    this.#versions.get("secret")?.delete(name);
+    this.#say("secret", { unsubscribe: [name] });
+    this.#flush();
+  }
+
+  resolveDns(): void {
+    for (const cluster of this.clusters.values()) {
+      if (cluster.content.dns !== true) continue;
+      cluster.ready = true;
+      cluster.warming = false;
+    }
+    this.#flush();
+  }
+
+  /** Timeouts end the warming of clusters without load assignment, and of those that no name server answers for. */
+  giveUpWarming(): void {
+    for (const cluster of this.clusters.values()) {
+      cluster.warming = false;
+      if (cluster.content.dns === true) cluster.ready = true;
+    }
+    this.#flush();
+  }
+
+  /** Applies the next response. */
+  read(): void {
+    const bytes = this.#inbox.shift();
+    if (bytes === undefined) return;
+    const response = fromBinary(DeltaDiscoveryResponseSchema, bytes);
+    const type = resourceType(response.typeUrl);
+    if (type === undefined) throw new Error(`response of unknown type ${response.typeUrl}`);
+    const resources = response.resources.map(({ name, version, resource }) => {
+      if (resource?.typeUrl !== response.typeUrl) throw new Error(`${name}: type ${resource?.typeUrl}`);
+      return { name, version, content: contentOf(type, name, version, resource.value) };
+    });
+    const errors = resources.filter(({ content }) => content.poison === true).map(({ name }) => `bad ${name}`);
+    switch (type) {
+      case "cluster":
+        for (const { name, version, content } of resources) this.#setCluster(name, version, content);
+        for (const name of response.removedResources) this.#removeCluster(name);
+        break;
+      case "loadAssignment":
+        for (const { name, version, content } of resources) {
+          if (!this.#subscribed.has(name)) continue; // dropped, and acknowledged
+          if (content.poison === true) this.refusedAssignments.add(name);
+          else if (errors.length === 0 || this.#flip()) this.#setAssignment(name, version);
+        }
+        break;
+      case "listener":
+        for (const { name, version, content } of resources) {
+          if (content.poison !== true) this.#setUser("listener", name, { version, content });
+        }
+        for (const name of response.removedResources) this.listeners.delete(name);
+        break;
+      case "scopedRoute":
+        if (errors.length > 0) break;
+        for (const { name, version, content } of resources) this.#setUser("scopedRoute", name, { version, content });
+        for (const name of response.removedResources) this.scopes.delete(name);
+        break;
+      case "secret":
+        for (const { name, version, content } of resources) {
+          if (content.poison === true || !this.askedSecrets.has(name)) continue;
+          this.secrets.set(name, version);
+          this.#run("secret", name, version);
+        }
+        for (const name of response.removedResources) this.secrets.delete(name);
+        break;
+    }
+    if (errors.length === 0) {
+      const versions = this.#versions.get(type);
+      for (const { name, version } of resources) {
+        const wanted = isWildcard(type) || this.#subscribed.has(name) || this.askedSecrets.has(name);
+        if (wanted) versions?.set(name, version);
+      }
+      for (const name of response.removedResources) versions?.delete(name);
+    }
+    this.#nonces.push(response.nonce);
+    this.#say(type, { nonce: response.nonce, ...(errors.length === 0 ? {} : { error: errors.join(", ") }) });
+    this.#flush();
+  }
+
+  #setCluster(name: string, version: string, content: Content): void {
+    if (content.poison === true) {
+      this.refusedClusters.add(name);
+      return;
+    }
+    this.refusedClusters.delete(name);
+    const ready = content.loadAssignment === undefined && content.dns !== true;
+    const old = this.clusters.get(name);
+    this.clusters.set(name, { version, content, ready, warming: !ready });
+    this.#run("cluster", name, version);
+    if (old !== undefined) this.#dropAssignmentOf(old);
+    const assignment = content.loadAssignment;
+    if (assignment !== undefined && !this.#subscribed.has(assignment)) this.#subscribe("loadAssignment", [assignment]);
+  }
+
+  #removeCluster(name: string): void {
+    const cluster = this.clusters.get(name);
+    if (cluster === undefined) return;
+    for (const [user, { content }] of [...this.scopes, ...this.listeners]) {
+      if (content.clusters?.includes(name)) throw new Error(`cluster ${name} was removed while ${user} leads to it`);
+    }
+    this.clusters.delete(name);
+    this.refusedClusters.delete(name);
+    this.#dropAssignmentOf(cluster);
+  }
+
+  #dropAssignmentOf({ content }: Held): void {
+    const name = content.loadAssignment;
+    if (name === undefined || !this.#subscribed.has(name)) return;
+    for (const other of this.clusters.values()) if (other.content.loadAssignment === name) return;
+    this.#subscribed.delete(name);
+    this.assignments.delete(name);
+    this.refusedAssignments.delete(name);
+    this.#versions.get("loadAssignment")?.delete(name);
+    this.#say("loadAssignment", { unsubscribe: [name] });
+  }
+
+  #setAssignment(name: string, version: string): void {
+    this.assignments.set(name, version);
+    this.refusedAssignments.delete(name);
+    this.#run("loadAssignment", name, version);
+    for (const cluster of this.clusters.values()) {
+      if (cluster.content.loadAssignment !== name) continue;
+      cluster.ready = true;
+      cluster.warming = false;
+    }
+  }
+
+  #setUser(type: "listener" | "scopedRoute", name: string, held: Held): void {
+    const users = type === "listener" ? this.listeners : this.scopes;
+    const before = users.get(name)?.content.clusters ?? [];
+    for (const cluster of held.content.clusters ?? []) {
+      if (this.refusedClusters.has(cluster)) continue;
+      const target = this.clusters.get(cluster);
+      if (target === undefined) throw new Error(`${name} leads to ${cluster}, which is not there`);
+      if (target.ready || before.includes(cluster)) continue;
+      if (this.refusedAssignments.has(target.content.loadAssignment ?? "")) continue;
+      throw new Error(`${name} leads to ${cluster}, which has no load assignment yet`);
+    }
+    users.set(name, held);
+    this.#run(type, name, held.version);
+  }
+
+  #run(type: ResourceType, name: string, version: string): void {
+    this.ran.add(`${type} ${name} ${version}`);
+  }
+
+  #subscribe(type: "loadAssignment" | "secret", names: readonly string[]): void {
+    if (type === "loadAssignment") for (const name of names) this.#subscribed.add(name);
+    if (this.#opened.has(type)) this.#say(type, { subscribe: names });
+    else this.#open(type, names);
+  }
+
+  #open(type: ResourceType, names: readonly string[]): void {
+    this.#opened.add(type);
+    this.#say(type, { subscribe: names, initialVersions: [...(this.#versions.get(type) ?? [])] });
+  }
+
+  #say(type: ResourceType, what: Partial<DeltaRequest>): void {
+    this.#heldBack.push(request(type, what));
+  }
+
+  /** Envoy says nothing about clusters while one of them is warming. */
+  #flush(): void {
+    const warming = [...this.clusters.values()].some((cluster) => cluster.warming);
+    const waiting = this.#heldBack.splice(0);
+    for (const item of waiting) {
+      if (warming && item.typeUrl === TYPE_URLS.cluster && item.nonce !== "") this.#heldBack.push(item);
+      else this.#outbox.push(item);
+    }
+  }
+}
+
+function versionsOf(held: ReadonlyMap<string, Held>): Map<string, string> {
+  return new Map([...held].map(([name, { version }]) => [name, version]));
+}
+
+function contentOf(type: ResourceType, name: string, version: string, body: Uint8Array): Content {
+  if (type === "loadAssignment" && version === "empty") return { rev: 0 };
+  const text = decoder.decode(body);
+  if (type !== "secret") return JSON.parse(text);
+  // See renameSecret of the tests.
+  const [json, as] = text.split(" as ");
+  if ((as ?? name.toLowerCase()) !== name) throw new Error(`secret ${name} has the name of ${as ?? "another"}`);
+  return JSON.parse(json ?? "");
+}
+
+function request(type: ResourceType, what: Partial<DeltaRequest>): DeltaRequest {
+  return { typeUrl: TYPE_URLS[type], subscribe: [], unsubscribe: [], initialVersions: [], nonce: "", ...what };
+}
