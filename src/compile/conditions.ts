@@ -25,8 +25,17 @@ function condition(
   problems: readonly Problem[],
 ): Condition {
   const reason = problems[0]?.code ?? (verdict.currentStatus === "orphaned" ? "Orphaned" : "Valid");
-  const message = problems.length === 0 ? verdict.description : problems.map(describe).join("; ");
-  return { type, status, reason, message, ...observed(verdict) };
+  return { type, status, reason, message: messageOf(problems) ?? verdict.description, ...observed(verdict) };
+}
+
+/** An object may have thousands of problems; its status has to stay small enough to be written. */
+const MAX_TOLD = 10;
+
+function messageOf(problems: readonly Problem[]): string | undefined {
+  if (problems.length === 0) return undefined;
+  const told = problems.slice(0, MAX_TOLD).map(describe);
+  const more = problems.length - told.length;
+  return [...told, ...(more > 0 ? [`and ${more} more`] : [])].join("; ");
 }
 
 export function observed({ generation }: Verdict): { readonly observedGeneration?: number } {

@@ -36,7 +36,8 @@ export type Fact =
   | { readonly code: "PrefixRewriteInvalid"; readonly reason: string }
   | { readonly code: "DelegateNameMissing" }
   | { readonly code: "OutsidePrefix"; readonly prefix: string; readonly parent: ObjectKey }
-  | { readonly code: "DelegationCycle"; readonly path: readonly ObjectKey[] }
+  /** Of a long cycle, `path` has the two ends; `omitted` steps stand between them. */
+  | { readonly code: "DelegationCycle"; readonly path: readonly ObjectKey[]; readonly omitted: number }
   | { readonly code: "NotServedYet"; readonly field: string }
   // B: the route points to something that is not there. That route answers 503.
   | { readonly code: "ServiceNotFound"; readonly namespace: string }
@@ -100,8 +101,12 @@ export function classOf(problem: Problem): ProblemClass {
 
 /** The sentence for the object's author, such as `route "/foo": service "home": weight must be greater than or equal to zero`. */
 export function describe(problem: Problem): string {
-  return `${describeSubject(problem.subject)}${describeFact(problem)}`;
+  return shorten(`${describeSubject(problem.subject)}${describeFact(problem)}`, MAX_SENTENCE);
 }
+
+/** A status has to fit into an object, whatever its author wrote. */
+const MAX_SENTENCE = 2000;
+const MAX_QUOTED = 300;
 
 function describeSubject(subject: Subject): string {
   if (subject.kind === "object") return "";
@@ -148,7 +153,7 @@ function describeFact(fact: Fact): string {
     case "OutsidePrefix":
       return `lies outside the prefix ${quoted(fact.prefix)} that ${quoted(shortName(fact.parent))} delegates to this object`;
     case "DelegationCycle":
-      return `delegation makes a cycle: ${fact.path.map(shortName).join(" -> ")}`;
+      return `delegation makes a cycle: ${describePath(fact.path.map(shortName), fact.omitted)}`;
     case "NotServedYet":
       return `${fact.field}: this version does not serve it yet, so nothing of the object is served`;
     case "ServiceNotFound":
@@ -182,8 +187,17 @@ function describeFact(fact: Fact): string {
   }
 }
 
+function describePath(steps: readonly string[], omitted: number): string {
+  if (omitted === 0) return steps.join(" -> ");
+  const half = Math.ceil(steps.length / 2);
+  return [...steps.slice(0, half), `(${omitted} more)`, ...steps.slice(half)].join(" -> ");
+}
+
 /** User text may be huge or hold control characters; a status stays one readable line. */
 function quoted(text: string): string {
-  const short = text.length > 300 ? `${text.slice(0, 300)}…` : text;
-  return JSON.stringify(short).replace(/\\\\/g, "\\");
+  return JSON.stringify(shorten(text, MAX_QUOTED)).replace(/\\\\/g, "\\");
+}
+
+function shorten(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length)}…` : text;
 }

@@ -98,8 +98,8 @@ function checkObject(
     const namespace = delegate.namespace ?? ingressRoute.metadata.namespace;
     const target = objectKey("IngressRoute", namespace, delegate.name);
     if (target === key || chain.has(target)) {
-      const path = [...from(chain, target), key, target];
-      findings.report({ object: key, at: `${at}.delegate`, subject, code: "DelegationCycle", path });
+      const cycle = cycleThrough(target, key, chain);
+      findings.report({ object: key, at: `${at}.delegate`, subject, code: "DelegationCycle", ...cycle });
       usable = false;
       continue;
     }
@@ -115,11 +115,21 @@ function checkObject(
   return usable ? delegations : undefined;
 }
 
-/** The members of the chain from `target` on; none when the object delegates to itself. */
-function from(chain: ReadonlySet<ObjectKey>, target: ObjectKey): readonly ObjectKey[] {
-  const steps = [...chain];
-  const start = steps.indexOf(target);
-  return start < 0 ? [] : steps.slice(start);
+/** How many steps of a cycle are told: its two ends, if it is longer. */
+const MAX_STEPS = 16;
+
+/** The way from `target` along the chain to the object that leads back to it. */
+function cycleThrough(
+  target: ObjectKey,
+  closing: ObjectKey,
+  chain: ReadonlySet<ObjectKey>,
+): { readonly path: readonly ObjectKey[]; readonly omitted: number } {
+  if (target === closing) return { path: [closing, target], omitted: 0 };
+  const ancestors = [...chain];
+  const steps = [...ancestors.slice(ancestors.indexOf(target)), closing, target];
+  const omitted = Math.max(0, steps.length - MAX_STEPS);
+  if (omitted === 0) return { path: steps, omitted };
+  return { path: [...steps.slice(0, MAX_STEPS / 2), ...steps.slice(-MAX_STEPS / 2)], omitted };
 }
 
 function buildZone(visit: Visit, zones: ReadonlyMap<string, Zone | undefined>, { findings }: Context): Zone {
