@@ -7,8 +7,8 @@ import { ModelEnvoy } from "../xds/model-envoy.ts";
 import { type Edit, World } from "../xds/world.ts";
 
 /** Seeds that once failed stay here. */
-const SEEDS = [1, 2, 3, 20_151_021, ...(process.env.SEED ? [Number(process.env.SEED)] : [])];
-const RUNS = Number(process.env.RUNS ?? 300);
+const SEEDS = [1, 2, 3, 20_151_021];
+const RUNS = 300;
 
 type Step =
   | { readonly kind: "push"; readonly edits: readonly Edit[] }
