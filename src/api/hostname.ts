@@ -1,11 +1,11 @@
 /** What keeps `fqdn` from being a host name (RFC 1123, or a bare word), as the rest of a sentence about it; undefined if nothing does. */
 export function hostnameFault(fqdn: string): string | undefined {
+  if (fqdn.length > 253) return "is longer than the 253 characters of a host name";
   if (/\{\{|\$\{|\$\(|<[^>]*>/.test(fqdn)) return "looks like a template that was not expanded";
   if (fqdn.includes("*")) return "is a wildcard; an IngressRoute names one host";
   if (/[A-Za-z]:\/\//.test(fqdn)) return "is a URL; write the host name alone";
   if (fqdn.includes("/")) return "holds a path; paths belong to the routes";
   if (fqdn.includes(":")) return "holds a port or an address; write the host name alone";
-  if (fqdn.length > 253) return "is longer than the 253 characters of a host name";
   if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$/i.test(fqdn)) {
     return "is not a host name: labels of letters, digits and hyphens, with dots between them";
   }

@@ -1,5 +1,5 @@
 import { type Notes, ObjectReader } from "./decode.ts";
-import { decodeAnnotations, decodeMetadata, type Metadata } from "./metadata.ts";
+import { decodeAnnotations, decodeMetadata, FIELDS_OF_METADATA, type Metadata } from "./metadata.ts";
 import { unknownField } from "./unknown-fields.ts";
 
 /**
@@ -81,6 +81,7 @@ export function decodeIngressRoute(raw: unknown): IngressRoute {
     notes,
   };
   spec?.end();
+  metadataReader?.ignore(...FIELDS_OF_METADATA).end();
   reader.ignore("apiVersion", "kind", "status").end();
   return ingressRoute;
 }

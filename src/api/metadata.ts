@@ -10,6 +10,26 @@ export type Metadata = {
   readonly uid: string | undefined;
 };
 
+/** Fields of `metadata` in the Kubernetes API. */
+export const FIELDS_OF_METADATA: readonly string[] = [
+  "annotations",
+  "clusterName",
+  "creationTimestamp",
+  "deletionGracePeriodSeconds",
+  "deletionTimestamp",
+  "finalizers",
+  "generateName",
+  "generation",
+  "labels",
+  "managedFields",
+  "name",
+  "namespace",
+  "ownerReferences",
+  "resourceVersion",
+  "selfLink",
+  "uid",
+];
+
 /** Fields of a spec that people put under metadata by a slip of indentation. */
 const MISPLACED = ["routes", "virtualhost", "tcpproxy", "spec"];
 
@@ -20,7 +40,7 @@ export function decodeMetadata(object: ObjectReader): {
 } {
   const reader = object.object("metadata");
   const created = reader?.string("creationTimestamp");
-  const createdMs = created === undefined ? undefined : Date.parse(created);
+  const createdMs = created === undefined ? undefined : parseTime(created);
   if (createdMs !== undefined && Number.isNaN(createdMs)) {
     reader?.fault("creationTimestamp", "must be a time such as 2018-07-05T19:26:54Z");
   }
@@ -37,6 +57,11 @@ export function decodeMetadata(object: ObjectReader): {
       reader.warn(key, `does nothing under metadata; did you mean ${key === "spec" ? "" : "spec."}${key}?`);
   }
   return { metadata, reader };
+}
+
+/** Milliseconds since 1970, or NaN. Other forms that `Date.parse` takes depend on the time zone of the machine. */
+function parseTime(text: string): number {
+  return /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/.test(text) ? Date.parse(text) : Number.NaN;
 }
 
 /** The annotations with the given names that are there and not empty. */

@@ -2,8 +2,8 @@ import type { UnknownFieldRule } from "./decode.ts";
 import { byCodeUnit } from "./order.ts";
 
 /**
- * Keys that ask for protection wherever they stand. Ignoring one where it has no meaning would serve with weaker security
- * than its author believes, so it makes the object invalid.
+ * Keys that ask for protection wherever they stand. Ignoring one where it has no meaning, or for a slip in its spelling,
+ * would serve with weaker security than its author believes, so it makes the object invalid.
  */
 const ASKS_FOR_PROTECTION = new Set([
   "tls",
@@ -15,6 +15,7 @@ const ASKS_FOR_PROTECTION = new Set([
   "headerMatch",
   "conditions",
   "perFilterConfig",
+  "validation",
 ]);
 
 /** Places where any unknown key could have been a restriction. */
@@ -51,8 +52,11 @@ const LIKELY_INTENT: Readonly<Record<string, string>> = {
 };
 
 export const unknownField: UnknownFieldRule = ({ key, at, known }) => {
-  const refuse = ASKS_FOR_PROTECTION.has(key) || STRICT_PLACES.some((place) => place.test(at));
-  const hint = nearest(key, known) ?? LIKELY_INTENT[Object.hasOwn(LIKELY_INTENT, key) ? key : ""];
+  const near = nearest(key, known);
+  const refuse =
+    [key, near ?? key].some((name) => ASKS_FOR_PROTECTION.has(name)) || STRICT_PLACES.some((place) => place.test(at));
+  const intent = LIKELY_INTENT[Object.hasOwn(LIKELY_INTENT, key) ? key : ""];
+  const hint = near === undefined ? intent : `did you mean ${near}?`;
   const reason = refuse
     ? "unknown field, and ignoring it could serve with less protection than it asks for"
     : "unknown field, ignored";
@@ -64,10 +68,10 @@ function nearest(key: string, known: readonly string[]): string | undefined {
   if (key.length > 64) return undefined;
   const candidates = [...known].sort(byCodeUnit);
   const lower = key.toLowerCase();
-  const found =
+  return (
     candidates.find((name) => name.toLowerCase() === lower) ??
-    candidates.find((name) => key.length > 3 && editDistance(lower, name.toLowerCase()) <= 2);
-  return found === undefined ? undefined : `did you mean ${found}?`;
+    candidates.find((name) => key.length > 3 && editDistance(lower, name.toLowerCase()) <= 2)
+  );
 }
 
 function editDistance(a: string, b: string): number {
