@@ -19,6 +19,7 @@ export function resolveRoot(key: ObjectKey, root: IngressRoute, context: Context
   const zones = new Map<string, Zone | undefined>();
   const chain = new Set<ObjectKey>();
   const visits: Visit[] = [];
+  const shadowed: Shadowed[] = [];
 
   const enter = (candidate: Candidate): void => {
     const delegations = checkObject(candidate, chain, context);
@@ -37,7 +38,7 @@ export function resolveRoot(key: ObjectKey, root: IngressRoute, context: Context
     if (delegation === undefined) {
       visits.pop();
       chain.delete(visit.key);
-      zones.set(zoneId(visit.key, visit.prefix), buildZone(visit, zones, context));
+      zones.set(zoneId(visit.key, visit.prefix), buildZone(visit, zones, shadowed, context));
     } else if (delegation.delegate !== undefined && !zones.has(zoneId(delegation.target, delegation.prefix))) {
       enter({
         key: delegation.target,
@@ -47,8 +48,16 @@ export function resolveRoot(key: ObjectKey, root: IngressRoute, context: Context
       });
     }
   }
-  return zones.get(zoneId(key, "/"))?.routes();
+  const routes = zones.get(zoneId(key, "/"))?.routes();
+  reportShadowed(shadowed, routes ?? [], context);
+  return routes;
 }
+
+/** A route that had to give way at one place; it may still serve by another way down to its object. */
+type Shadowed = { readonly route: ir.Route; readonly fact: ShadowFact };
+type ShadowFact =
+  | { readonly code: "ShadowedBySibling"; readonly parent: ObjectKey; readonly prefix: string }
+  | { readonly code: "ShadowedByParent"; readonly parent: ObjectKey };
 
 type Candidate = {
   readonly key: ObjectKey;
@@ -132,7 +141,12 @@ function cycleThrough(
   return { path: [...steps.slice(0, MAX_STEPS / 2), ...steps.slice(-MAX_STEPS / 2)], omitted };
 }
 
-function buildZone(visit: Visit, zones: ReadonlyMap<string, Zone | undefined>, { findings }: Context): Zone {
+function buildZone(
+  visit: Visit,
+  zones: ReadonlyMap<string, Zone | undefined>,
+  shadowed: Shadowed[],
+  { findings }: Context,
+): Zone {
   const zone = new Zone();
   // The longest delegated prefix owns its subtree, so it is put in after those that hold it.
   for (const delegation of [...visit.delegations].sort((a, b) => a.prefix.length - b.prefix.length)) {
@@ -143,12 +157,14 @@ function buildZone(visit: Visit, zones: ReadonlyMap<string, Zone | undefined>, {
       findings.report({ object: visit.key, at: `${at}.delegate`, subject, code: "DelegateInvalid", delegate: target });
     }
     for (const route of zone.graft(prefix, delegated ?? zoneOf(brokenRoute(visit.key, prefix, at)))) {
-      reportShadowed(route, { code: "ShadowedBySibling", parent: visit.key, prefix }, findings);
+      shadowed.push({ route, fact: { code: "ShadowedBySibling", parent: visit.key, prefix } });
     }
   }
   for (const route of visit.serviceRoutes) {
     const replaced = zone.set(route);
-    if (replaced !== undefined) reportShadowed(replaced, { code: "ShadowedByParent", parent: visit.key }, findings);
+    if (replaced !== undefined) {
+      shadowed.push({ route: replaced, fact: { code: "ShadowedByParent", parent: visit.key } });
+    }
   }
   return zone;
 }
@@ -159,15 +175,19 @@ function zoneOf(route: ir.Route): Zone {
   return zone;
 }
 
-function reportShadowed(
-  { origin, match }: ir.Route,
-  fact:
-    | { readonly code: "ShadowedBySibling"; readonly parent: ObjectKey; readonly prefix: string }
-    | { readonly code: "ShadowedByParent"; readonly parent: ObjectKey },
-  findings: Context["findings"],
-): void {
-  const subject = { kind: "route", match: match.path } as const;
-  findings.report({ object: origin.object as ObjectKey, at: `${origin.at}.match`, subject, ...fact });
+function reportShadowed(shadowed: readonly Shadowed[], routes: readonly ir.Route[], { findings }: Context): void {
+  const serving = new Set(routes.map(routeId));
+  for (const { route, fact } of shadowed) {
+    if (serving.has(routeId(route))) continue;
+    const { origin, match } = route;
+    const subject = { kind: "route", match: match.path } as const;
+    findings.report({ object: origin.object as ObjectKey, at: `${origin.at}.match`, subject, ...fact });
+  }
+}
+
+/** A route stands at one field of one object, and its match in the host is the match it was written with. */
+function routeId({ origin }: ir.Route): string {
+  return `${origin.object} ${origin.at}`;
 }
 
 function zoneId(key: ObjectKey, prefix: string): string {

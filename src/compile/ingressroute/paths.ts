@@ -27,7 +27,8 @@ export function neverMatches(match: string): string | undefined {
   const segments = match.split("/");
   if (segments.includes(".") || segments.includes("..")) return 'segments "." and ".." are resolved before matching';
   if (match.includes("\\")) return "a backslash is turned into a slash before matching";
-  if (/[^\p{ASCII}]|[ "<>`{}]/u.test(match)) return `requests carry it percent-encoded, write ${encodeURI(match)}`;
+  const encoded = match.replace(/[^\p{ASCII}]+|[ "<>^`{|}]/gu, encodeURIComponent);
+  if (encoded !== match) return `requests carry it percent-encoded, write ${encoded}`;
   if (/%(2[de]|3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae])/i.test(match)) {
     return "percent-encoded letters, digits and -._~ are decoded before matching";
   }

@@ -17,7 +17,7 @@ export function selfProblems(key: ObjectKey, ingressRoute: IngressRoute): readon
 
 /** The subject of a sentence about `spec.routes[index]`. */
 export function routeSubject(ingressRoute: IngressRoute, index: number, service?: string): Subject {
-  const match = ingressRoute.routes[index]?.match ?? `spec.routes[${index}]`;
+  const match = ingressRoute.routes[index]?.match || `spec.routes[${index}]`;
   return service === undefined ? { kind: "route", match } : { kind: "route", match, service };
 }
 
