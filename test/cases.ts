@@ -1,0 +1,136 @@
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parse } from "yaml";
+import type { ObjectChange } from "../src/api/kinds.ts";
+import type { Digest } from "../src/envoy/resource.ts";
+import { readManifests } from "../src/sources/manifests.ts";
+import type { TranslateOptions } from "../src/translate/translator.ts";
+
+/** One folder of test/cases: what a user applies, and what is to come of it. */
+export type Case = {
+  /** `area/case`. */
+  readonly name: string;
+  readonly folder: string;
+  readonly options: CaseOptions;
+  /** In the order of the documents of input.yaml. Frozen all the way down. */
+  readonly changes: readonly ObjectChange[];
+  readonly requests: readonly ExpectedRequest[];
+};
+
+/** What options.yaml may say. */
+export type CaseOptions = {
+  readonly rootNamespaces: readonly string[];
+  readonly allowLoopbackExternalName: boolean;
+  readonly ingressClass: string;
+};
+
+/** `request` is a host and a path, `shop.example.com/blog/new/1`. */
+export type ExpectedRequest = { readonly request: string } & (
+  | { readonly status: number }
+  | {
+      /** By `namespace/service/port`, or `unavailable` for the share that answers 503; relative to each other. */
+      readonly weights: Readonly<Record<string, number>>;
+      /** The path as the backend sees it, where the case is about that. */
+      readonly path?: string;
+    }
+);
+
+const CASES = fileURLToPath(new URL("cases", import.meta.url));
+const FILES = ["input.yaml", "options.yaml", "expected"];
+const EXPECTED_FILES = ["status.yaml", "requests.yaml", "envoy.yaml"];
+
+export function loadCases(): readonly Case[] {
+  return subfolders(CASES).flatMap((area) => subfolders(join(CASES, area)).map((name) => loadCase(`${area}/${name}`)));
+}
+
+/** The host and the path of a request such as `shop.example.com/blog/new/1`. */
+export function splitRequest(request: string): { readonly host: string; readonly path: string } {
+  const slash = request.indexOf("/");
+  return slash < 0 ? { host: request, path: "/" } : { host: request.slice(0, slash), path: request.slice(slash) };
+}
+
+export const sha256: Digest = (data) => createHash("sha256").update(data).digest("hex");
+
+export function translateOptions({ ingressClass, ...compile }: CaseOptions): TranslateOptions {
+  return { compile, ingressClass, listeners: { address: "0.0.0.0", httpPort: 8080 }, digest: sha256 };
+}
+
+function loadCase(name: string): Case {
+  const folder = join(CASES, name);
+  refuseOthers(folder, FILES);
+  refuseOthers(join(folder, "expected"), EXPECTED_FILES);
+  const input = readFileSync(join(folder, "input.yaml"), "utf8");
+  if (!/^# \S/.test(input))
+    throw new Error(`${name}: the first line of input.yaml says in a comment what the case shows`);
+  const { documents, problems } = readManifests("input.yaml", input);
+  for (const { place, severity, text } of problems) {
+    if (severity === "error") throw new Error(`${name}: input.yaml:${place.line}:${place.column}: ${text}`);
+  }
+  return {
+    name,
+    folder,
+    options: readOptions(name, readYaml(join(folder, "options.yaml"))),
+    changes: documents.map(({ key, object }) => freeze({ kind: "applied", key, object })),
+    requests: readRequests(name, readYaml(join(folder, "expected", "requests.yaml"))),
+  };
+}
+
+function subfolders(folder: string): readonly string[] {
+  const entries = readdirSync(folder, { withFileTypes: true });
+  const stray = entries.find((entry) => !entry.isDirectory());
+  if (stray !== undefined) throw new Error(`${join(folder, stray.name)} belongs to no case`);
+  return entries.map((entry) => entry.name).sort();
+}
+
+function refuseOthers(folder: string, known: readonly string[]): void {
+  if (!existsSync(folder)) return;
+  const unknown = readdirSync(folder).find((file) => !known.includes(file));
+  if (unknown !== undefined) throw new Error(`${join(folder, unknown)} is no file of a case`);
+}
+
+function readYaml(file: string): unknown {
+  return existsSync(file) ? parse(readFileSync(file, "utf8")) : undefined;
+}
+
+function readOptions(name: string, raw: unknown): CaseOptions {
+  const defaults: CaseOptions = { rootNamespaces: [], allowLoopbackExternalName: false, ingressClass: "contour" };
+  const given = raw === undefined ? {} : recordOf(raw, name);
+  const unknown = Object.keys(given).find((key) => !(key in defaults));
+  if (unknown !== undefined) throw new Error(`${name}: options.yaml: ${unknown} is no option`);
+  return { ...defaults, ...given };
+}
+
+function readRequests(name: string, raw: unknown): readonly ExpectedRequest[] {
+  if (raw === undefined) return [];
+  if (!Array.isArray(raw) || raw.length === 0) throw new Error(`${name}: requests.yaml is a list with something in it`);
+  return raw.map((item): ExpectedRequest => {
+    const { request, status, cluster, weights, path, ...others } = recordOf(item, name);
+    const wrong = () => new Error(`${name}: requests.yaml: cannot read ${JSON.stringify(item)}`);
+    const answers = [status, cluster, weights].filter((answer) => answer !== undefined);
+    if (typeof request !== "string" || answers.length !== 1 || Object.keys(others).length > 0) throw wrong();
+    if (typeof status === "number" && path === undefined) return { request, status };
+    if (path !== undefined && typeof path !== "string") throw wrong();
+    const seen = path === undefined ? {} : { path };
+    if (typeof cluster === "string") return { request, weights: { [cluster]: 1 }, ...seen };
+    if (weights === undefined) throw wrong();
+    const entries = Object.entries(recordOf(weights, name)).map(([to, weight]): [string, number] => {
+      if (typeof weight !== "number") throw wrong();
+      return [to, weight];
+    });
+    return { request, weights: Object.fromEntries(entries), ...seen };
+  });
+}
+
+function recordOf(value: unknown, name: string): Readonly<Record<string, unknown>> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw new Error(`${name}: not a mapping`);
+  return Object.fromEntries(Object.entries(value));
+}
+
+function freeze<T>(value: T): T {
+  if (typeof value !== "object" || value === null || Object.isFrozen(value)) return value;
+  Object.freeze(value);
+  for (const part of Object.values(value)) freeze(part);
+  return value;
+}
