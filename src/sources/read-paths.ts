@@ -12,11 +12,13 @@ export type ReadObjects = {
   readonly problems: readonly SourceProblem[];
   readonly locate: (key: ObjectKey, fieldPath: string, part?: FieldPart) => Place | undefined;
   readonly fileCount: number;
+  /** Those of the paths that could not be read at all. */
+  readonly missing: readonly { readonly path: string; readonly why: string }[];
 };
 
 export const STDIN_NAME = "(stdin)";
 
-/** Reads manifests once. A path that cannot be read is among the problems. */
+/** Reads manifests once. */
 export async function readPaths(paths: readonly string[], stdin: Uint8Array | undefined): Promise<ReadObjects> {
   const listing = await listManifests(paths);
   const files = new Map<string, Manifests>();
@@ -26,12 +28,15 @@ export async function readPaths(paths: readonly string[], stdin: Uint8Array | un
     files.set(path, manifests);
   }
   if (stdin !== undefined) files.set(STDIN_NAME, readManifestBytes(STDIN_NAME, stdin));
-  for (const [path, why] of listing.unknown) files.set(path, unreadable(path, `this path ${why}`));
+  const missing = [...listing.unknown].map(([path, why]) => ({ path, why }));
+  for (const { path, why } of missing)
+    if (!paths.includes(path)) files.set(path, unreadable(path, `the folder ${why}`));
   const merged = mergeFiles(files);
   return {
     objects: [...merged.objects.values()].map(({ key, object }) => ({ kind: "applied", key, object })),
     problems: merged.problems,
     locate: (key, fieldPath, part) => merged.objects.get(key)?.locate(fieldPath, part),
+    missing: missing.filter(({ path }) => paths.includes(path)),
     fileCount: listing.files.size + (stdin === undefined ? 0 : 1),
   };
 }

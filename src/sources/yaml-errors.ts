@@ -10,12 +10,13 @@ export function syntaxErrorInWords(error: YAMLParseError, text: string): string 
 }
 
 function inWords({ code, message }: YAMLParseError): string {
+  const closing = /\bend with a (\S)$/.exec(message)?.[1];
+  if (closing !== undefined)
+    return `a bracket is not closed, or what stands in it is not indented: ${closing} expected`;
   switch (code) {
     case "TAB_AS_INDENT":
       return "a tab in the indentation: YAML takes only spaces there";
     case "BAD_INDENT":
-      if (/\bend with a (.)/.test(message))
-        return `a bracket is not closed, or what stands in it is not indented: ${message.slice(-1)} expected`;
       return "wrong indentation: this does not line up with what stands above it";
     case "BLOCK_AS_IMPLICIT_KEY":
       return "a second `key: value` within a value: check the indentation, or put the value in quotes";
