@@ -1,0 +1,75 @@
+import type { FieldNote } from "../api/decode.ts";
+import type { ApiObject, ObjectChange } from "../api/kinds.ts";
+import { type ObjectKey, shortName } from "../api/object-key.ts";
+import { byCodeUnit } from "../api/order.ts";
+import { classOf, describe, type Problem } from "../compile/problems.ts";
+import type { Verdict } from "../compile/verdicts.ts";
+import { byPlace, placeText } from "../sources/merge.ts";
+import type { ReadObjects } from "../sources/read-paths.ts";
+import type { Place } from "../sources/source.ts";
+
+/** One line for the people who wrote the files. */
+export type Finding = {
+  readonly place: Place;
+  /** Warnings are about what is served as it is written, notes about what is left out on purpose. */
+  readonly severity: "error" | "warning" | "note";
+  readonly text: string;
+  readonly object?: ObjectKey;
+  readonly field?: string;
+  /** A code of docs/problems.md. */
+  readonly code?: string;
+};
+
+/** Everything that is to be said of what was read, in order of place. */
+export function findingsOf(read: ReadObjects, verdicts: ReadonlyMap<ObjectKey, Verdict>): readonly Finding[] {
+  const findings: Finding[] = [...read.problems];
+  for (const change of read.objects) {
+    if (change.kind === "applied") findings.push(...findingsOfObject(read, change, verdicts.get(change.key)));
+  }
+  return findings.sort((a, b) => byPlace(a, b) || byCodeUnit(a.text, b.text));
+}
+
+/** `file:line:column: text`, on one line whatever names and paths hold. */
+export function findingLine({ place, severity, text }: Finding): string {
+  const line = `${placeText(place)}: ${severity === "error" ? "" : `${severity}: `}${text}`;
+  return line.replace(/\p{Cc}/gu, (character) => JSON.stringify(character).slice(1, -1));
+}
+
+function findingsOfObject(
+  read: ReadObjects,
+  { key, object }: Extract<ObjectChange, { kind: "applied" }>,
+  verdict: Verdict | undefined,
+): readonly Finding[] {
+  const at = (field: string): Place => {
+    const place = read.locate(key, field, isUnknownField(object, field) ? "key" : "value");
+    if (place === undefined) throw new Error(`${key} was read from no file`);
+    return place;
+  };
+  if (object.kind !== "IngressRoute") {
+    const { faults, warnings } = object.notes;
+    return [
+      ...faults.map((note): Finding => ({ ...noteFinding(key, note), place: at(note.at), severity: "error" })),
+      ...warnings.map((note): Finding => ({ ...noteFinding(key, note), place: at(note.at), severity: "warning" })),
+    ];
+  }
+  if (verdict === undefined) {
+    const text = `${shortName(key)} is of ingress class ${JSON.stringify(object.ingressClass)}: not served`;
+    return [{ place: at(""), severity: "note", text, object: key }];
+  }
+  const findings = verdict.problems.map((problem) => problemFinding(key, problem, at(problem.at)));
+  if (verdict.currentStatus !== "orphaned") return findings;
+  return [{ place: at(""), severity: "warning", text: verdict.description, object: key }, ...findings];
+}
+
+function problemFinding(object: ObjectKey, problem: Problem, place: Place): Finding {
+  const severity = classOf(problem) === "C" ? "warning" : "error";
+  return { place, severity, text: describe(problem), object, field: problem.at, code: problem.code };
+}
+
+function noteFinding(object: ObjectKey, { at, reason }: FieldNote): Omit<Finding, "place" | "severity"> {
+  return { text: at === "" ? reason : `${at}: ${reason}`, object, field: at };
+}
+
+function isUnknownField({ notes }: ApiObject, field: string): boolean {
+  return [...notes.faults, ...notes.warnings].some(({ at, unknown }) => at === field && unknown === true);
+}

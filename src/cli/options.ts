@@ -1,0 +1,224 @@
+import { hostname } from "node:os";
+import { Command, CommanderError } from "commander";
+import type { BootstrapOptions } from "../envoy/bootstrap.ts";
+import type { DevOptions } from "./dev.ts";
+import { envoySearch } from "./envoy-binary.ts";
+import {
+  addFlags,
+  addressFlag,
+  choiceFlag,
+  type Flag,
+  hostFlag,
+  namespacesFlag,
+  portFlag,
+  readFlag,
+  switchFlag,
+  textFlag,
+  UsageError,
+} from "./flags.ts";
+import type { ServeOptions, XdsTls } from "./serve.ts";
+
+/** What decides how objects are translated. */
+export type CoreOptions = Pick<ServeOptions, "rootNamespaces" | "ingressClass" | "allowLoopbackExternalName">;
+
+/** `file` may be "-" for standard output. */
+export type BootstrapCommandOptions = { readonly file: string; readonly bootstrap: BootstrapOptions };
+
+/** `paths` may hold "-" for standard input. */
+export type CheckOptions = CoreOptions & { readonly paths: readonly string[]; readonly output: "text" | "json" };
+
+export type TranslateCommandOptions = CoreOptions & {
+  readonly paths: readonly string[];
+  readonly envoy: ServeOptions["envoy"];
+};
+
+export type CommandLine =
+  | { readonly command: "serve"; readonly options: ServeOptions }
+  | { readonly command: "dev"; readonly options: DevOptions }
+  | { readonly command: "bootstrap"; readonly options: BootstrapCommandOptions }
+  | { readonly command: "check"; readonly options: CheckOptions }
+  | { readonly command: "translate"; readonly options: TranslateCommandOptions }
+  /** Help or the version was asked for, and has been printed. */
+  | { readonly command: "none" };
+
+const FILES = textFlag("files", "folder", "read objects from the YAML and JSON files below this folder", undefined);
+const XDS_ADDRESS = addressFlag("xds-address", "address that Envoys connect to", "127.0.0.1");
+const XDS_PORT = portFlag("xds-port", "port that Envoys connect to; 0 is any", 8001, 0);
+const XDS_CERT = textFlag("xds-cert-file", "file", "certificate of this side of the xDS connection", undefined);
+const XDS_KEY = textFlag("xds-key-file", "file", "key of that certificate", undefined);
+const XDS_CA = textFlag("xds-ca-file", "file", "authority that issued the other side's certificate", undefined);
+const INSECURE = switchFlag("insecure", "xDS without TLS; the default only on a loopback address");
+const HTTP_ADDRESS = addressFlag("http-address", "address of health, metrics and the API", "127.0.0.1");
+const HTTP_PORT = portFlag("http-port", "port of health, metrics and the API; 0 is any", 8000, 0);
+const ENVOY_ADDRESS = addressFlag("envoy-address", "address that Envoy listens on", "0.0.0.0");
+const ENVOY_HTTP_PORT = portFlag("envoy-http-port", "port that Envoy listens on", 8080, 1);
+const LOG_LEVEL = choiceFlag(
+  "log-level",
+  "trace, debug, info, warn, error or fatal",
+  ["trace", "debug", "info", "warn", "error", "fatal"],
+  "info",
+);
+const LOG_FORMAT = choiceFlag("log-format", "how to write the log", ["text", "json"], "text");
+const ROOT_NAMESPACES = namespacesFlag(
+  "ingressroute-root-namespaces",
+  "namespaces where a root IngressRoute may live, separated by commas; any if not given",
+);
+const INGRESS_CLASS = textFlag(
+  "ingress-class-name",
+  "name",
+  "serve objects of this class, and those without one",
+  "contour",
+);
+const DISABLE_PERMIT_INSECURE = switchFlag("disable-permit-insecure", "ignore permitInsecure on all routes");
+const ALLOW_LOOPBACK = switchFlag(
+  "allow-loopback-external-name",
+  "let ExternalName Services lead to Envoy's own machine",
+);
+const ECHO = switchFlag("echo", "answer for every Service that has no EndpointSlice, saying which one was asked");
+const ENVOY = textFlag(
+  "envoy",
+  "path",
+  "the Envoy to run; else $ENVOY_BIN, one on the PATH, or one that is fetched",
+  undefined,
+);
+const ADMIN_ADDRESS = addressFlag("admin-address", "address of Envoy's admin interface", "127.0.0.1");
+const ADMIN_PORT = portFlag("admin-port", "port of Envoy's admin interface", 9901, 1);
+const CONTROLLER_ADDRESS = hostFlag(
+  "xds-address",
+  "host name or address of the controller, as Envoy reaches it",
+  "127.0.0.1",
+);
+const CONTROLLER_PORT = portFlag("xds-port", "port of the controller", 8001, 1);
+const OUTPUT = { ...choiceFlag("output", "how to write what was found", ["text", "json"], "text"), letter: "o" };
+
+const CORE_FLAGS = [ROOT_NAMESPACES, INGRESS_CLASS, DISABLE_PERMIT_INSECURE, ALLOW_LOOPBACK];
+const TLS_FLAGS = [XDS_CERT, XDS_KEY, XDS_CA, INSECURE];
+const LOG_FLAGS = [LOG_LEVEL, LOG_FORMAT];
+
+/** Reads the command line and the environment, the only place to do so. Throws a {@link UsageError}. */
+export function readCommandLine(args: readonly string[], version: string): CommandLine {
+  const { env } = process;
+  let chosen: CommandLine = { command: "none" };
+  const program = new Command("isoline")
+    .description("A Kubernetes ingress controller: programs Envoy from IngressRoute objects.")
+    .version(version)
+    .addHelpText("after", "\nEvery --flag-name can also be set as the environment variable ISOLINE_FLAG_NAME.")
+    .exitOverride()
+    .configureOutput({ writeErr: () => {} }); // told by whoever catches the UsageError
+  const command = (usage: string, description: string, flags: readonly Flag<unknown>[]) =>
+    addFlags(program.command(usage).description(description), flags);
+
+  const serve = command("serve", "run the controller", [
+    FILES,
+    ...[XDS_ADDRESS, XDS_PORT, ...TLS_FLAGS],
+    ...[HTTP_ADDRESS, HTTP_PORT, ENVOY_ADDRESS, ENVOY_HTTP_PORT],
+    ...[...CORE_FLAGS, ...LOG_FLAGS],
+  ]).action(() => {
+    const read = <T>(flag: Flag<T>): T => readFlag(serve, env, flag);
+    const files = read(FILES);
+    if (files === undefined) throw new UsageError("serve needs --files: the folder to read objects from");
+    const address = read(XDS_ADDRESS);
+    const xds = { address, port: read(XDS_PORT), tls: tlsFiles(read, address) };
+    const envoy = { address: read(ENVOY_ADDRESS), httpPort: read(ENVOY_HTTP_PORT) };
+    chosen = { command: "serve", options: { ...core(read), files, xds, envoy, http: http(read), log: log(read) } };
+  });
+
+  const devAddress = { ...ENVOY_ADDRESS, fallback: "127.0.0.1" };
+  // Its own Envoy is told which port it is.
+  const devPort = { ...XDS_PORT, fallback: 0 };
+  const dev = command("dev <folder>", "run the controller and an Envoy on this machine, from a folder of files", [
+    ...[ECHO, ENVOY, devPort, HTTP_ADDRESS, HTTP_PORT, devAddress, ENVOY_HTTP_PORT],
+    ...[...CORE_FLAGS, ...LOG_FLAGS],
+  ]).action((folder: string) => {
+    const read = <T>(flag: Flag<T>): T => readFlag(dev, env, flag);
+    const options = {
+      files: folder,
+      echo: read(ECHO),
+      envoySearch: envoySearch(env, read(ENVOY), (line) => process.stderr.write(`${line}\n`)),
+      xds: { address: "127.0.0.1", port: read(devPort), tls: undefined },
+      envoy: { address: read(devAddress), httpPort: read(ENVOY_HTTP_PORT) },
+    };
+    chosen = { command: "dev", options: { ...core(read), ...options, http: http(read), log: log(read) } };
+  });
+
+  const nodeId = textFlag("node-id", "name", "tells several Envoys apart", hostname());
+  const bootstrap = command(
+    "bootstrap <file>",
+    "write the configuration to start an Envoy with (- is standard output)",
+    [...[CONTROLLER_ADDRESS, CONTROLLER_PORT, ...TLS_FLAGS], ...[ADMIN_ADDRESS, ADMIN_PORT, nodeId]],
+  ).action((file: string) => {
+    const read = <T>(flag: Flag<T>): T => readFlag(bootstrap, env, flag);
+    const xdsAddress = read(CONTROLLER_ADDRESS);
+    const admin = { address: read(ADMIN_ADDRESS), port: read(ADMIN_PORT) };
+    const tls = tlsFiles(read, xdsAddress);
+    const xds = { xdsAddress, xdsPort: read(CONTROLLER_PORT), ...(tls === undefined ? {} : { tls }) };
+    chosen = { command: "bootstrap", options: { file, bootstrap: { ...xds, admin, nodeId: read(nodeId) } } };
+  });
+
+  const check = command(
+    "check <paths...>",
+    "tell what is wrong with the objects in files and folders (- is standard input)",
+    [...CORE_FLAGS, OUTPUT],
+  ).action((paths: readonly string[]) => {
+    const read = <T>(flag: Flag<T>): T => readFlag(check, env, flag);
+    chosen = { command: "check", options: { ...core(read), paths, output: read(OUTPUT) } };
+  });
+
+  const translate = command(
+    "translate <paths...>",
+    "print what Envoy would be sent for the objects in files and folders",
+    [...[...CORE_FLAGS, ENVOY_ADDRESS, ENVOY_HTTP_PORT]],
+  ).action((paths: readonly string[]) => {
+    const read = <T>(flag: Flag<T>): T => readFlag(translate, env, flag);
+    const envoy = { address: read(ENVOY_ADDRESS), httpPort: read(ENVOY_HTTP_PORT) };
+    chosen = { command: "translate", options: { ...core(read), paths, envoy } };
+  });
+
+  try {
+    program.parse(args, { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.code === "commander.help") throw new UsageError("which command? See isoline --help");
+    if (error.exitCode !== 0) throw new UsageError(error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " "));
+  }
+  return chosen;
+}
+
+type Read = <T>(flag: Flag<T>) => T;
+
+function core(read: Read): CoreOptions {
+  // Read for the sake of its form: as long as no TLS host is served, none is served insecurely either.
+  read(DISABLE_PERMIT_INSECURE);
+  return {
+    rootNamespaces: read(ROOT_NAMESPACES),
+    ingressClass: read(INGRESS_CLASS),
+    allowLoopbackExternalName: read(ALLOW_LOOPBACK),
+  };
+}
+
+function http(read: Read): ServeOptions["http"] {
+  return { address: read(HTTP_ADDRESS), port: read(HTTP_PORT) };
+}
+
+function log(read: Read): ServeOptions["log"] {
+  return { level: read(LOG_LEVEL), format: read(LOG_FORMAT) };
+}
+
+/** Whoever reaches the xDS port without TLS can read every key that Envoy is sent, so that is never what one gets by accident. */
+function tlsFiles(read: Read, xdsAddress: string): XdsTls | undefined {
+  const [certFile, keyFile, caFile] = [read(XDS_CERT), read(XDS_KEY), read(XDS_CA)];
+  const all = "--xds-cert-file, --xds-key-file and --xds-ca-file";
+  if (certFile !== undefined && keyFile !== undefined && caFile !== undefined) {
+    if (read(INSECURE)) throw new UsageError(`--insecure contradicts ${all}`);
+    return { certFile, keyFile, caFile };
+  }
+  if (certFile !== undefined || keyFile !== undefined || caFile !== undefined) {
+    throw new UsageError(`${all} are needed together`);
+  }
+  if (read(INSECURE) || isLoopback(xdsAddress)) return undefined;
+  throw new UsageError(`xDS on ${xdsAddress} can be reached from other machines: ${all} are needed, or --insecure`);
+}
+
+function isLoopback(address: string): boolean {
+  return /^127\.\d+\.\d+\.\d+$/.test(address) || address === "::1" || address === "localhost";
+}

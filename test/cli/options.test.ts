@@ -1,0 +1,121 @@
+import { afterEach, expect, test, vi } from "vitest";
+import { UsageError } from "../../src/cli/flags.ts";
+import { readCommandLine } from "../../src/cli/options.ts";
+
+afterEach(() => void vi.unstubAllEnvs());
+
+function read(...args: string[]) {
+  return readCommandLine(args, "1.2.3");
+}
+
+function mistake(...args: string[]): string {
+  try {
+    read(...args);
+  } catch (error) {
+    if (error instanceof UsageError) return error.message;
+    throw error;
+  }
+  return "";
+}
+
+test("serve has the defaults of the documentation", () => {
+  expect(read("serve", "--files", "manifests")).toEqual({
+    command: "serve",
+    options: {
+      files: "manifests",
+      xds: { address: "127.0.0.1", port: 8001, tls: undefined },
+      http: { address: "127.0.0.1", port: 8000 },
+      envoy: { address: "0.0.0.0", httpPort: 8080 },
+      rootNamespaces: [],
+      ingressClass: "contour",
+      allowLoopbackExternalName: false,
+      log: { level: "info", format: "text" },
+    },
+  });
+});
+
+test("dev listens on loopback only", () => {
+  expect(read("dev", "examples", "--echo", "--envoy", "/opt/envoy")).toMatchObject({
+    command: "dev",
+    options: {
+      files: "examples",
+      echo: true,
+      envoySearch: { named: [{ option: "--envoy", path: "/opt/envoy" }] },
+      xds: { address: "127.0.0.1", port: 0 },
+      envoy: { address: "127.0.0.1", httpPort: 8080 },
+    },
+  });
+});
+
+test("every flag can be set in the environment, and the command line goes first", () => {
+  vi.stubEnv("ISOLINE_FILES", "from-env");
+  vi.stubEnv("ISOLINE_XDS_PORT", "9001");
+  vi.stubEnv("ISOLINE_HTTP_PORT", "9002");
+  vi.stubEnv("ISOLINE_ALLOW_LOOPBACK_EXTERNAL_NAME", "true");
+  vi.stubEnv("ISOLINE_INGRESSROUTE_ROOT_NAMESPACES", " a , b ");
+  vi.stubEnv("ISOLINE_LOG_LEVEL", "");
+  expect(read("serve", "--http-port", "9003")).toMatchObject({
+    options: {
+      files: "from-env",
+      xds: { port: 9001 },
+      http: { port: 9003 },
+      allowLoopbackExternalName: true,
+      rootNamespaces: ["a", "b"],
+      log: { level: "info" },
+    },
+  });
+});
+
+test("a switch can be set to false in the environment", () => {
+  vi.stubEnv("ISOLINE_INSECURE", "false");
+  expect(mistake("serve", "--files", "x", "--xds-address", "0.0.0.0")).toMatch(/^xDS on 0\.0\.0\.0 can be reached/);
+  vi.stubEnv("ISOLINE_INSECURE", "maybe");
+  expect(mistake("serve", "--files", "x")).toBe('ISOLINE_INSECURE must be true or false, not "maybe"');
+});
+
+test("what Kubernetes says of a Service of the same name is no flag", () => {
+  vi.stubEnv("ISOLINE_XDS_PORT", "tcp://10.0.0.1:8001");
+  expect(read("serve", "--files", "x")).toMatchObject({ options: { xds: { port: 8001 } } });
+});
+
+test("xDS without TLS has to be asked for, unless it is on a loopback address", () => {
+  const files = "--xds-cert-file, --xds-key-file and --xds-ca-file";
+  const tls = ["--xds-cert-file", "c", "--xds-key-file", "k", "--xds-ca-file", "a"];
+  const serve = ["serve", "--files", "x"];
+  expect(mistake(...serve, "--xds-address", "0.0.0.0")).toBe(
+    `xDS on 0.0.0.0 can be reached from other machines: ${files} are needed, or --insecure`,
+  );
+  expect(mistake(...serve, "--xds-address", "::")).toMatch(/can be reached/);
+  expect(mistake(...serve, ...tls.slice(0, 4))).toBe(`${files} are needed together`);
+  expect(mistake(...serve, ...tls, "--insecure")).toBe(`--insecure contradicts ${files}`);
+  expect(read(...serve, "--xds-address", "0.0.0.0", "--insecure")).toMatchObject({
+    options: { xds: { tls: undefined } },
+  });
+  expect(read(...serve, "--xds-address", "::1")).toMatchObject({ options: { xds: { tls: undefined } } });
+  expect(read(...serve, "--xds-address", "0.0.0.0", ...tls)).toMatchObject({
+    options: { xds: { tls: { certFile: "c", keyFile: "k", caFile: "a" } } },
+  });
+  expect(mistake("bootstrap", "-", "--xds-address", "isoline")).toMatch(/^xDS on isoline can be reached/);
+});
+
+test.each([
+  [["--xds-port", "abc"], '--xds-port must be a port from 0 to 65535, not "abc"'],
+  [["--xds-port", "65536"], '--xds-port must be a port from 0 to 65535, not "65536"'],
+  [["--envoy-http-port", "0"], '--envoy-http-port must be a port from 1 to 65535, not "0"'],
+  [["--http-port=-1"], '--http-port must be a port from 0 to 65535, not "-1"'],
+  [["--http-address", "localhost"], '--http-address must be an IP address, not "localhost"'],
+  [["--envoy-address", "1.2.3"], '--envoy-address must be an IP address, not "1.2.3"'],
+  [["--log-level", "loud"], '--log-level must be one of trace, debug, info, warn, error, fatal, not "loud"'],
+  [["--log-format", "xml"], '--log-format must be one of text, json, not "xml"'],
+  [["--ingress-class-name", ""], '--ingress-class-name needs a value, not ""'],
+  [
+    ["--ingressroute-root-namespaces", "a,B"],
+    '--ingressroute-root-namespaces must be names of namespaces, separated by commas, not "a,B"',
+  ],
+  [
+    ["--ingressroute-root-namespaces="],
+    '--ingressroute-root-namespaces must be names of namespaces, separated by commas, not ""',
+  ],
+])("serve %j is a mistake", (args, message) => {
+  expect(mistake("serve", "--files", "x", ...args)).toBe(message);
+});
