@@ -59,7 +59,10 @@ export async function startWorld(
   apply(objects(backends));
   cache.ready();
   const envoy = await startEnvoyProcess({ binary, xdsPort, onLine: () => {} });
-  await envoy.live;
+  const ended = envoy.ended.then(() => {
+    throw new Error("Envoy has ended");
+  });
+  await Promise.race([envoy.live, ended]);
   const probe = await Probe.open(httpPort);
   return {
     translator,

@@ -11,7 +11,7 @@ const POLL_MS = 20;
 const STOP_MS = 5000;
 
 export type EnvoyProcess = {
-  /** Resolves when Envoy is live, with all listeners it has been sent; rejects when it ends before that. */
+  /** Resolves when Envoy is live, with all listeners it has been sent; never, when it ends before that. */
   readonly live: Promise<void>;
   /** Resolves when the process is gone, for whatever reason. */
   readonly ended: Promise<void>;
@@ -32,7 +32,11 @@ export async function startEnvoyProcess(options: {
   const configFile = join(folder, "envoy.json");
   await writeFile(configFile, JSON.stringify(config));
   const flags = ["--concurrency", "2", "--disable-hot-restart", "--drain-time-s", "1", "--log-level", "warning"];
-  const child = spawn(options.binary, ["--config-path", configFile, ...flags], { stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(options.binary, ["--config-path", configFile, ...flags], {
+    stdio: ["ignore", "ignore", "pipe"],
+    // In a process group of its own: a Ctrl-C on the terminal is for this process, which then stops Envoy.
+    detached: true,
+  });
   const ended = new Promise<void>((resolve) => {
     child.once("error", (error) => {
       options.onLine(`Envoy cannot be started: ${error.message}`);
@@ -46,7 +50,7 @@ export async function startEnvoyProcess(options: {
   process.once("exit", kill);
   return {
     ended,
-    live: becomeLive(child, ended, pipe),
+    live: becomesLive(ended, pipe),
     stop: async () => {
       child.kill("SIGTERM");
       const force = setTimeout(kill, STOP_MS);
@@ -67,16 +71,15 @@ function splitLines(child: ChildProcess, onLine: (line: string) => void): void {
   });
 }
 
-async function becomeLive(child: ChildProcess, ended: Promise<void>, pipe: string): Promise<void> {
+async function becomesLive(ended: Promise<void>, pipe: string): Promise<void> {
   let hasEnded = false;
   const end = ended.then(() => {
     hasEnded = true;
   });
-  while (!hasEnded) {
-    if ((await readiness(pipe)) === "LIVE") return;
+  while ((await readiness(pipe)) !== "LIVE") {
     await Promise.race([end, delay(POLL_MS)]);
+    if (hasEnded) await new Promise<never>(() => {});
   }
-  throw new Error(`Envoy has ended${child.exitCode === null ? "" : ` with exit code ${child.exitCode}`}`);
 }
 
 /** What the admin interface says of Envoy's state; empty when it does not answer yet. */

@@ -1,0 +1,68 @@
+import { createLog } from "../controller/log.ts";
+import type { RunningController } from "../controller/run.ts";
+import { FileSource } from "../sources/files.ts";
+import type { SourceListener } from "../sources/source.ts";
+import { EchoSource } from "./echo.ts";
+import { type EnvoySearch, findEnvoy } from "./envoy-binary.ts";
+import { startEnvoyProcess } from "./envoy-process.ts";
+import { assertFree } from "./ports.ts";
+import { type ServeOptions, startController, untilToldToStop } from "./serve.ts";
+import { Teller } from "./tell.ts";
+
+export type DevOptions = ServeOptions & {
+  /** Answer in place of every Service without endpoints. */
+  readonly echo: boolean;
+  readonly envoySearch: EnvoySearch;
+};
+
+/** Serves a folder with an Envoy of its own and tells what happens, until it is told to stop. Returns the exit code. */
+export async function dev(options: DevOptions): Promise<number> {
+  const toldToStop = untilToldToStop();
+  const { httpPort } = options.envoy;
+  await assertFree(options.envoy.address, httpPort, "--envoy-http-port");
+  const binary = await findEnvoy(options.envoySearch);
+
+  const parts: { echo?: EchoSource; running?: RunningController; isLive?: true } = {};
+  const write = (line: string) => process.stdout.write(`${line}\n`);
+  const remark = ({ namespace, name }: { readonly namespace: string; readonly name: string }) =>
+    parts.echo?.standsFor(namespace, name) ? " (echo)" : "";
+  const teller = new Teller({ write, httpPort, remark });
+  const source = (listener: SourceListener) => {
+    const toTeller = (inner: SourceListener) => ({ ...inner, problems: teller.problems.bind(teller) });
+    if (!options.echo) return new FileSource([options.files], toTeller(listener));
+    parts.echo = new EchoSource((inner) => new FileSource([options.files], toTeller(inner)), listener);
+    return parts.echo;
+  };
+  // What the log says below an error, the teller says in other words.
+  const log = createLog({ ...options.log, level: "error" }, (text) => process.stderr.write(text));
+  const running = await startController(options, log, source, (delta) => {
+    if (parts.isLive && parts.running !== undefined) teller.changes(parts.running, delta);
+  });
+  parts.running = running;
+  const envoy = await startEnvoyProcess({ binary, xdsPort: running.xdsPort, onLine: (line) => log.warn(line) });
+
+  const ended = envoy.ended.then(() => "ended" as const);
+  const stopped = toldToStop.then(() => "stopped" as const);
+  let state = await Promise.race([stopped, ended, envoy.live.then(() => "live" as const)]);
+  if (state === "live") {
+    parts.isLive = true;
+    teller.everything(running);
+    const host = running.controller.translator.hosts()[0]?.name;
+    const url = `http://${urlHost(options.envoy.address)}:${httpPort}/`;
+    write("");
+    write(`Envoy serves ${options.files} on ${url}`);
+    write(`The HTTP API is on http://${urlHost(options.http.address)}:${running.httpPort}/api/ingressroutes`);
+    if (host !== undefined) write(`Try: curl -H 'Host: ${host}' ${url}`);
+    write("Changes of the files take effect when they are saved. Ctrl-C ends it.");
+    write("");
+    state = await Promise.race([stopped, ended]);
+  }
+  write(state === "stopped" ? "stopping" : "Envoy has ended, which it should not: stopping");
+  await envoy.stop();
+  await running.stop();
+  return state === "stopped" ? 0 : 1;
+}
+
+function urlHost(address: string): string {
+  return address.includes(":") ? `[${address}]` : address;
+}

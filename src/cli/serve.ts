@@ -1,0 +1,81 @@
+import { readFileSync } from "node:fs";
+import { ServerCredentials } from "@grpc/grpc-js";
+import { createLog, type Logger, type LogOptions } from "../controller/log.ts";
+import { type RunningController, type RunOptions, runController } from "../controller/run.ts";
+import { FileSource } from "../sources/files.ts";
+
+export type ServeOptions = {
+  /** The folder that is served. */
+  readonly files: string;
+  readonly xds: {
+    readonly address: string;
+    readonly port: number;
+    /** Undefined: in clear text, to anybody who can connect. */
+    readonly tls: XdsTls | undefined;
+  };
+  readonly http: { readonly address: string; readonly port: number };
+  readonly envoy: { readonly address: string; readonly httpPort: number };
+  readonly rootNamespaces: readonly string[];
+  readonly ingressClass: string;
+  readonly allowLoopbackExternalName: boolean;
+  readonly log: LogOptions;
+};
+
+/** Files in PEM: the controller's certificate and key, and the authority whose certificates an Envoy must show. */
+export type XdsTls = { readonly certFile: string; readonly keyFile: string; readonly caFile: string };
+
+/** Serves until it is told to stop. */
+export async function serve(options: ServeOptions): Promise<void> {
+  const stopped = untilToldToStop();
+  const log = createLog(options.log, (text) => process.stderr.write(text));
+  const running = await startController(options, log, (listener) => new FileSource([options.files], listener));
+  log.info({ xds: running.xdsPort, http: running.httpPort, files: options.files }, "started");
+  log.info({ reason: await stopped }, "stopping");
+  await running.stop();
+}
+
+export function startController(
+  options: ServeOptions,
+  log: Logger,
+  source: RunOptions["source"],
+  onDelta?: RunOptions["onDelta"],
+): Promise<RunningController> {
+  const { address, port, tls } = options.xds;
+  return runController({
+    translate: {
+      compile: {
+        rootNamespaces: options.rootNamespaces,
+        allowLoopbackExternalName: options.allowLoopbackExternalName,
+      },
+      listeners: options.envoy,
+      ingressClass: options.ingressClass,
+    },
+    xds: { address, port, credentials: tls === undefined ? ServerCredentials.createInsecure() : mutualTls(tls) },
+    http: options.http,
+    source,
+    log,
+    now: Date.now,
+    ...(onDelta === undefined ? {} : { onDelta }),
+  });
+}
+
+/** Only an Envoy with a certificate of the given authority may connect: xDS hands out private keys. */
+function mutualTls({ certFile, keyFile, caFile }: XdsTls): ServerCredentials {
+  const pair = { cert_chain: readFileSync(certFile), private_key: readFileSync(keyFile) };
+  return ServerCredentials.createSsl(readFileSync(caFile), [pair], true);
+}
+
+/** Resolves to the signal. A second one ends the process at once. */
+export function untilToldToStop(): Promise<string> {
+  return new Promise((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+      process.on(signal, () => {
+        if (wasToldToStop) process.exit(1);
+        wasToldToStop = true;
+        resolve(signal);
+      });
+    }
+  });
+}
+
+let wasToldToStop = false;

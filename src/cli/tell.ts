@@ -1,0 +1,66 @@
+import { shortName } from "../api/object-key.ts";
+import { classOf, describe } from "../compile/problems.ts";
+import type { Verdict } from "../compile/verdicts.ts";
+import type { RunningController } from "../controller/run.ts";
+import type { SourceProblem } from "../sources/source.ts";
+import type { Delta } from "../translate/translator.ts";
+import { describeRoutes, type Remark } from "./describe-routes.ts";
+
+/** Tells a person, in lines, what a running controller serves and how that changes. */
+export class Teller {
+  readonly #write: (line: string) => void;
+  readonly #httpPort: number;
+  readonly #remark: Remark;
+  #problems: ReadonlySet<string> = new Set();
+
+  constructor(options: { readonly write: (line: string) => void; readonly httpPort: number; readonly remark: Remark }) {
+    this.#write = options.write;
+    this.#httpPort = options.httpPort;
+    this.#remark = options.remark;
+  }
+
+  /** All routes, and every object that is not valid. */
+  everything(running: RunningController): void {
+    const { translator } = running.controller;
+    for (const { name } of translator.hosts()) this.#host(running, name);
+    const verdicts = [...translator.verdicts().values()].sort((a, b) => (a.object < b.object ? -1 : 1));
+    const valid = verdicts.filter(({ currentStatus }) => currentStatus === "valid");
+    this.#write("");
+    this.#write(`${valid.length} of ${verdicts.length} IngressRoutes are valid`);
+    for (const verdict of verdicts) if (verdict.currentStatus !== "valid") this.#verdict(running, verdict);
+  }
+
+  changes(running: RunningController, delta: Delta): void {
+    const { set, removed } = delta.resources;
+    for (const { type, name } of [...set, ...removed]) {
+      if (type === "scopedRoute") this.#host(running, name.slice(name.indexOf("|") + 1));
+    }
+    for (const [key, verdict] of delta.verdicts) {
+      if (verdict === undefined) this.#write(`${shortName(key)}: gone`);
+      else this.#verdict(running, verdict);
+    }
+  }
+
+  /** Those that were not there the last time. */
+  problems(problems: readonly SourceProblem[]): void {
+    const lines = problems.map(({ place, severity, text }) => {
+      return `${place.file}:${place.line}:${place.column}: ${severity === "note" ? "note: " : ""}${text}`;
+    });
+    for (const line of lines) if (!this.#problems.has(line)) this.#write(line);
+    this.#problems = new Set(lines);
+  }
+
+  #host({ controller }: RunningController, name: string): void {
+    const host = controller.translator.host(name);
+    if (host === undefined) this.#write(`http://${name}:${this.#httpPort}/  nothing is served any more`);
+    else for (const line of describeRoutes(host, this.#httpPort, this.#remark)) this.#write(line);
+  }
+
+  #verdict({ source }: RunningController, { object, currentStatus, description, problems }: Verdict): void {
+    const first = problems.find((problem) => classOf(problem) !== "C");
+    const place = first && source.locate(first.object, first.at);
+    const where = place === undefined ? "" : ` (${place.file}:${place.line}:${place.column})`;
+    this.#write(`${shortName(object)}: ${currentStatus}${currentStatus === "valid" ? "" : `: ${description}${where}`}`);
+    for (const problem of problems) if (classOf(problem) === "C") this.#write(`  warning: ${describe(problem)}`);
+  }
+}
