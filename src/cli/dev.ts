@@ -1,3 +1,4 @@
+import { externalNameFault } from "../compile/upstreams.ts";
 import { createLog } from "../controller/log.ts";
 import type { RunningController } from "../controller/run.ts";
 import { FileSource } from "../sources/files.ts";
@@ -30,7 +31,8 @@ export async function dev(options: DevOptions): Promise<number> {
   const source = (listener: SourceListener) => {
     const toTeller = (inner: SourceListener) => ({ ...inner, problems: teller.problems.bind(teller) });
     if (!options.echo) return new FileSource([options.files], toTeller(listener));
-    parts.echo = new EchoSource((inner) => new FileSource([options.files], toTeller(inner)), listener);
+    const files = (inner: SourceListener) => new FileSource([options.files], toTeller(inner));
+    parts.echo = new EchoSource(files, listener, (name) => externalNameFault(name, options) !== undefined);
     return parts.echo;
   };
   // What the log says below an error, the teller says in other words.

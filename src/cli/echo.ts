@@ -26,6 +26,7 @@ export type Echo = {
 export class EchoSource implements Source {
   readonly #inner: Source;
   readonly #listener: SourceListener;
+  readonly #isRefused: (externalName: string) => boolean;
   readonly #services = new Map<ObjectKey, KubeService>();
   /** Keys of the real EndpointSlices, by Service. */
   readonly #slices = new Map<ObjectKey, Set<ObjectKey>>();
@@ -35,8 +36,14 @@ export class EchoSource implements Source {
   /** Batches keep their order although servers take time to start. */
   #queue: Promise<void> = Promise.resolve();
 
-  constructor(inner: (listener: SourceListener) => Source, listener: SourceListener) {
+  /** `isRefused` tells of an ExternalName that is not sent to: there is nothing to stand in for then. */
+  constructor(
+    inner: (listener: SourceListener) => Source,
+    listener: SourceListener,
+    isRefused: (externalName: string) => boolean,
+  ) {
     this.#listener = listener;
+    this.#isRefused = isRefused;
     this.#inner = inner({
       changed: (batch) => this.#enqueue(() => this.#changed(batch)),
       synced: () => this.#enqueue(async () => listener.synced()),
@@ -100,7 +107,8 @@ export class EchoSource implements Source {
   async #substitute(key: ObjectKey): Promise<readonly ObjectChange[]> {
     const service = this.#services.get(key);
     const hasEndpoints = (this.#slices.get(key)?.size ?? 0) > 0;
-    if (service !== undefined && !hasEndpoints) {
+    const isRefused = service?.externalName !== undefined && this.#isRefused(service.externalName);
+    if (service !== undefined && !hasEndpoints && !isRefused) {
       const ports = await this.#listenFor(key, service);
       const standIn = { ...service, externalName: undefined };
       const slice = echoSlice(service, ports);

@@ -19,11 +19,19 @@ export function compileUpstream(
   }
   const { externalName } = service;
   if (externalName === undefined) return { service: reference, endpoints: { kind: "slices", portName: port.name } };
-  if (!isDnsNameOrAddress(externalName)) return { code: "ExternalNameInvalid", externalName };
-  if (!options.allowLoopbackExternalName && isLoopback(externalName)) {
-    return { code: "ExternalNameIsLoopback", externalName };
-  }
+  const fault = externalNameFault(externalName, options);
+  if (fault !== undefined) return fault;
   return { service: reference, endpoints: { kind: "dns", hostname: externalName } };
+}
+
+/** Why Envoy is not sent to this name, if it is not. */
+export function externalNameFault(
+  externalName: string,
+  { allowLoopbackExternalName }: Pick<CompileOptions, "allowLoopbackExternalName">,
+): Fact | undefined {
+  if (!isDnsNameOrAddress(externalName)) return { code: "ExternalNameInvalid", externalName };
+  if (!allowLoopbackExternalName && isLoopback(externalName)) return { code: "ExternalNameIsLoopback", externalName };
+  return undefined;
 }
 
 function isDnsNameOrAddress(name: string): boolean {

@@ -2,6 +2,8 @@ import { ServerCredentials } from "@grpc/grpc-js";
 import type { ObjectChange } from "../../src/api/kinds.ts";
 import type { ObjectKey } from "../../src/api/object-key.ts";
 import { EchoSource } from "../../src/cli/echo.ts";
+import type { CompileOptions } from "../../src/compile/options.ts";
+import { externalNameFault } from "../../src/compile/upstreams.ts";
 import { createLog } from "../../src/controller/log.ts";
 import { type RunningController, runController } from "../../src/controller/run.ts";
 import type { Source, SourceListener } from "../../src/sources/source.ts";
@@ -34,6 +36,7 @@ export type WorldOptions = {
   readonly binary: string;
   readonly rootNamespaces?: readonly string[];
   readonly allowLoopbackExternalName?: boolean;
+  readonly ingressClass?: string;
   /** Whether Services without EndpointSlices get an echo backend; true unless told otherwise. */
   readonly echo?: boolean;
 };
@@ -51,19 +54,23 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     };
     return { start, stop: async () => {}, locate: () => undefined };
   };
+  const compile: CompileOptions = {
+    rootNamespaces: options.rootNamespaces ?? [],
+    allowLoopbackExternalName: options.allowLoopbackExternalName ?? false,
+  };
   const startController = (xdsPort: number) =>
     runController({
       translate: {
-        compile: {
-          rootNamespaces: options.rootNamespaces ?? [],
-          allowLoopbackExternalName: options.allowLoopbackExternalName ?? false,
-        },
+        compile,
         listeners: { address: LOOPBACK, httpPort },
-        ingressClass: "contour",
+        ingressClass: options.ingressClass ?? "contour",
       },
       xds: { address: LOOPBACK, port: xdsPort, credentials: ServerCredentials.createInsecure() },
       http: { address: LOOPBACK, port: 0 },
-      source: (listener) => (options.echo === false ? byHand(listener) : new EchoSource(byHand, listener)),
+      source: (listener) =>
+        options.echo === false
+          ? byHand(listener)
+          : new EchoSource(byHand, listener, (name) => externalNameFault(name, compile) !== undefined),
       log: createLog({ level: "info", format: "text" }, (text) => {
         log += text;
       }),
