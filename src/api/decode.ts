@@ -75,6 +75,12 @@ export class ObjectReader {
     return this.#typed(key, (value) => typeof value === "string", "a string");
   }
 
+  /** What Kubernetes calls an IntOrString. */
+  stringOrInteger(key: string): string | number | undefined {
+    const is = (value: unknown): value is string | number => typeof value === "string" || Number.isSafeInteger(value);
+    return this.#typed(key, is, "a string or a whole number");
+  }
+
   boolean(key: string): boolean | undefined {
     return this.#typed(key, (value) => typeof value === "boolean", "true or false");
   }

@@ -1,3 +1,4 @@
+import { type Annotation, decodeOwnAnnotations } from "./annotations.ts";
 import { type Notes, ObjectReader } from "./decode.ts";
 import { decodeMetadata, type Metadata } from "./metadata.ts";
 
@@ -8,16 +9,30 @@ export type KubeService = {
   readonly ports: readonly ServicePort[];
   /** Set when `type` is ExternalName. */
   readonly externalName: string | undefined;
+  readonly annotations: ServiceAnnotations;
   readonly notes: Notes;
 };
 
 /** `name` is empty for an unnamed port. */
 export type ServicePort = { readonly name: string; readonly port: number; readonly protocol: string };
 
+/** Names of the annotations that tell how to talk to a Service, without their prefix. */
+const ANNOTATIONS = [
+  "upstream-protocol.tls",
+  "upstream-protocol.h2",
+  "upstream-protocol.h2c",
+  "max-connections",
+  "max-pending-requests",
+  "max-requests",
+  "max-retries",
+] as const;
+
+export type ServiceAnnotations = Readonly<Partial<Record<(typeof ANNOTATIONS)[number], Annotation>>>;
+
 export function decodeService(raw: unknown): KubeService {
   // Services are other people's API: fields we do not know are none of our business.
   const { reader, notes } = ObjectReader.open(raw, () => ({ refuse: false, reason: "" }));
-  const { metadata } = decodeMetadata(reader);
+  const { metadata, reader: metadataReader } = decodeMetadata(reader);
   const spec = reader.object("spec");
   const type = spec?.string("type") ?? "ClusterIP";
   const ports = spec?.objects("ports") ?? [];
@@ -32,6 +47,7 @@ export function decodeService(raw: unknown): KubeService {
         : [{ name: port.string("name") ?? "", port: number, protocol: port.string("protocol") ?? "TCP" }];
     }),
     externalName: type === "ExternalName" ? (spec?.string("externalName") ?? "") : undefined,
+    annotations: decodeOwnAnnotations(metadataReader, ANNOTATIONS),
     notes,
   };
 }

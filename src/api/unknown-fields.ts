@@ -51,17 +51,30 @@ const LIKELY_INTENT: Readonly<Record<string, string>> = {
   middlewares: "a field of Traefik's IngressRoute, which is another API",
 };
 
-export const unknownField: UnknownFieldRule = ({ key, at, known }) => {
-  const near = nearest(key, known);
-  const refuse =
-    [key, near ?? key].some((name) => ASKS_FOR_PROTECTION.has(name)) || STRICT_PLACES.some((place) => place.test(at));
-  const intent = LIKELY_INTENT[Object.hasOwn(LIKELY_INTENT, key) ? key : ""];
-  const hint = near === undefined ? intent : `did you mean ${near}?`;
-  const reason = refuse
-    ? "unknown field, and ignoring it could serve with less protection than it asks for"
-    : "unknown field, ignored";
-  return { refuse, reason: hint === undefined ? reason : `${reason}: ${hint}` };
-};
+/** A rule for the unknown fields of one kind of object. */
+export function unknownFieldRule(schema: {
+  /** Whether any unknown key at this path could have been a restriction. */
+  readonly isStrict: (at: string) => boolean;
+  /** Words for keys whose likely intent is not the nearest spelling. */
+  readonly likelyIntent: Readonly<Record<string, string>>;
+}): UnknownFieldRule {
+  return ({ key, at, known }) => {
+    const near = nearest(key, known);
+    const refuse = [key, near ?? key].some((name) => ASKS_FOR_PROTECTION.has(name)) || schema.isStrict(at);
+    const intent = schema.likelyIntent[Object.hasOwn(schema.likelyIntent, key) ? key : ""];
+    const hint = near === undefined ? intent : `did you mean ${near}?`;
+    const reason = refuse
+      ? "unknown field, and ignoring it could serve with less protection than it asks for"
+      : "unknown field, ignored";
+    return { refuse, reason: hint === undefined ? reason : `${reason}: ${hint}` };
+  };
+}
+
+/** The rule for an IngressRoute. */
+export const unknownField: UnknownFieldRule = unknownFieldRule({
+  isStrict: (at) => STRICT_PLACES.some((place) => place.test(at)),
+  likelyIntent: LIKELY_INTENT,
+});
 
 /** The known key that a slip of the fingers or of the case is likely to have meant. */
 function nearest(key: string, known: readonly string[]): string | undefined {
