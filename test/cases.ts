@@ -102,7 +102,8 @@ function readOptions(name: string, raw: unknown): CaseOptions {
   return { ...defaults, ...given };
 }
 
-function readRequests(name: string, raw: unknown): readonly ExpectedRequest[] {
+/** The lines of a requests.yaml; `name` is whose they are, for errors. */
+export function readRequests(name: string, raw: unknown): readonly ExpectedRequest[] {
   if (raw === undefined) return [];
   if (!Array.isArray(raw) || raw.length === 0) throw new Error(`${name}: requests.yaml is a list with something in it`);
   return raw.map((item): ExpectedRequest => {

@@ -125,7 +125,7 @@ function describeFact(fact: Fact): string {
     case "FqdnInvalid":
       return `spec.virtualhost.fqdn: ${quoted(fact.fqdn)} ${fact.reason}`;
     case "FqdnHeld":
-      return `fqdn ${quoted(fact.fqdn)} is held by the older IngressRoute ${quoted(shortName(fact.holder))}`;
+      return `fqdn ${quoted(fact.fqdn)} is held by the IngressRoute ${quoted(shortName(fact.holder))}`;
     case "RoutesMissing":
       return "spec.routes: at least one route is needed";
     case "MatchInvalid":

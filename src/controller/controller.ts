@@ -54,14 +54,21 @@ export class Controller {
 
   #apply(batch: Parameters<SourceListener["changed"]>[0]): void {
     const end = this.telemetry.applySeconds.startTimer();
-    const delta = this.translator.apply(batch);
-    this.#options.cache.apply(delta.resources);
-    end();
     this.#batches++;
-    this.telemetry.batches.inc();
-    for (const { unit, error } of delta.failures) {
+    let delta: Delta;
+    try {
+      delta = this.translator.apply(batch);
+      this.#options.cache.apply(delta.resources);
+    } catch (err) {
       this.telemetry.bugs.inc();
-      this.#options.log.error({ host: unit, err: error }, "a bug in Isoline: this host keeps what it served before");
+      this.#options.log.error({ err }, "a bug in Isoline: what is served stays as it was before these changes");
+      return;
+    }
+    end();
+    this.telemetry.batches.inc();
+    for (const { part, error } of delta.failures) {
+      this.telemetry.bugs.inc();
+      this.#options.log.error({ part, err: error }, "a bug in Isoline: what this is about stays as it was before");
     }
     for (const [key, verdict] of delta.verdicts) this.#logVerdict(key, verdict);
     this.#options.onDelta?.(delta);

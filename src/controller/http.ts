@@ -68,7 +68,7 @@ function readiness({ isSynced, translator }: Controller): Answer {
   // Not a reason to take this replica out of service: it has the last good configuration of these hosts.
   return text(
     200,
-    failing.length === 0 ? "ok" : `ok, but a bug in Isoline keeps these hosts as they were: ${failing.join(", ")}`,
+    failing.length === 0 ? "ok" : `ok, but a bug in Isoline keeps these as they were: ${failing.join(", ")}`,
   );
 }
 

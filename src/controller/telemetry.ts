@@ -49,7 +49,7 @@ export class Telemetry {
     );
     gauge("isoline_envoys", "Envoys that are connected.", state.connectedEnvoys);
     gauge("isoline_hosts", "Hosts of which something is served.", () => translator.hosts().length);
-    gauge("isoline_failing_hosts", "Hosts that a bug keeps from being compiled.", () => translator.failing().size);
+    gauge("isoline_failing", "Hosts and statuses that a bug keeps as they were.", () => translator.failing().size);
     gauge("isoline_hosts_compiled", "Compilations of a host so far.", () => translator.work().unitsCompiled);
     gauge("isoline_resources_encoded", "Envoy resources encoded so far.", () => translator.work().resourcesEncoded);
     new Gauge({

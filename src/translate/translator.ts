@@ -39,9 +39,12 @@ export type Delta = {
   readonly resources: ResourceChanges;
   /** New verdicts; undefined for an object that is gone or no longer ours. */
   readonly verdicts: ReadonlyMap<ObjectKey, Verdict | undefined>;
-  /** Bugs: units that could not be compiled and keep what they had. */
-  readonly failures: readonly { readonly unit: string; readonly error: unknown }[];
+  /** Bugs: parts of the work that threw. What they were about stays as it was. */
+  readonly failures: readonly Failure[];
 };
+
+/** `part` names a host, or says what else was to be done. */
+export type Failure = { readonly part: string; readonly error: unknown };
 
 /** What has been done so far: held against the number of hosts concerned, never against the clock. */
 export type Work = { readonly unitsCompiled: number; readonly resourcesEncoded: number };
@@ -61,7 +64,7 @@ export class Translator {
   /** By Service: its ports whose load assignment some cluster uses, by the name of that. */
   readonly #portsInUse = new Map<string, Map<string, ir.ServicePort>>();
   readonly #verdicts = new Map<ObjectKey, Verdict>();
-  readonly #failing = new Set<Unit>();
+  readonly #failing = new Set<string>();
   #unitsCompiled = 0;
   #isFirst = true;
 
@@ -79,19 +82,14 @@ export class Translator {
     const touched = this.#store.apply(this.#ours(changes));
     const stale = this.#readers.of(touched.facts);
     for (const unit of touched.units) stale.add(unit);
+    const failures: Failure[] = [];
     // Before the units: a port that they begin to use is made from the new endpoints anyway.
-    for (const service of touched.endpoints) this.#updateEndpoints(service);
-    const failures: { unit: string; error: unknown }[] = [];
-    for (const unit of [...stale].sort(byCodeUnit)) {
-      try {
-        this.#recompile(unit);
-        this.#failing.delete(unit);
-      } catch (error) {
-        failures.push({ unit, error });
-        this.#failing.add(unit);
-      }
+    for (const service of touched.endpoints) {
+      this.#attempt(`endpoints of ${service}`, failures, () => this.#updateEndpoints(service));
     }
-    return { resources: this.#table.takeChanges(), verdicts: this.#takeVerdicts(touched), failures };
+    for (const unit of [...stale].sort(byCodeUnit)) this.#attempt(unit, failures, () => this.#recompile(unit));
+    const resources = this.#table.takeChanges();
+    return { resources, verdicts: this.#takeVerdicts(touched, failures), failures };
   }
 
   current(): Translation {
@@ -114,7 +112,7 @@ export class Translator {
     return this.#verdicts;
   }
 
-  /** Units that a bug keeps from being compiled: they serve what they did before. */
+  /** Parts of the work that a bug keeps from being done: hosts, for most. They serve what they did before. */
   failing(): ReadonlySet<string> {
     return this.#failing;
   }
@@ -194,15 +192,28 @@ export class Translator {
     return loadAssignmentDraft(compileLoadAssignment(port, this.#store.slices(port.namespace, port.service)));
   }
 
-  #takeVerdicts(touched: Touched): ReadonlyMap<ObjectKey, Verdict | undefined> {
+  /** Does one part of the work; if that throws, the others are done all the same. */
+  #attempt(part: string, failures: Failure[], work: () => void): void {
+    try {
+      work();
+      this.#failing.delete(part);
+    } catch (error) {
+      this.#failing.add(part);
+      failures.push({ part, error });
+    }
+  }
+
+  #takeVerdicts(touched: Touched, failures: Failure[]): ReadonlyMap<ObjectKey, Verdict | undefined> {
     const changed = new Map<ObjectKey, Verdict | undefined>();
     for (const key of new Set([...this.#findings.takeChanged(), ...touched.objects])) {
-      const before = this.#verdicts.get(key);
-      const after = this.#verdict(key);
-      if (sameValue(before, after)) continue;
-      changed.set(key, after);
-      if (after === undefined) this.#verdicts.delete(key);
-      else this.#verdicts.set(key, after);
+      this.#attempt(`status of ${key}`, failures, () => {
+        const before = this.#verdicts.get(key);
+        const after = this.#verdict(key);
+        if (sameValue(before, after)) return;
+        changed.set(key, after);
+        if (after === undefined) this.#verdicts.delete(key);
+        else this.#verdicts.set(key, after);
+      });
     }
     return changed;
   }

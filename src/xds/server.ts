@@ -46,6 +46,9 @@ export class AddressInUseError extends Error {
   override readonly name: string = "AddressInUseError";
 }
 
+// It would write to standard error what is also rejected, ended or reported.
+grpc.setLogVerbosity(grpc.logVerbosity.NONE);
+
 type Call = grpc.ServerDuplexStream<Buffer, Buffer>;
 type Connection = { envoy: EnvoyIdentity; readonly stream: XdsStream; readonly call: Call };
 

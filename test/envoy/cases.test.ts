@@ -1,16 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { ObjectChange } from "../../src/api/kinds.ts";
-import type { Echo } from "../../src/cli/echo.ts";
-import { type Case, type CaseOptions, type ExpectedRequest, loadCases, splitRequest } from "../cases.ts";
-import { eventually } from "./harness.ts";
+import { type Case, type CaseOptions, loadCases } from "../cases.ts";
+import { expectAnswer } from "./answers.ts";
 import { describeWithEnvoy } from "./suite.ts";
 import { startWorld, type World } from "./world.ts";
-
-/** How often a request is sent whose answers are shared out by weight. */
-const SAMPLES = 400;
-/** By chance alone, one share in 1.7 million is further off than this many standard deviations. */
-const DEVIATIONS = 5;
-const SETTLE_MS = 2000;
 
 /** The golden cases again: what they say of requests is what a real Envoy does, one case after the other without a restart. */
 describeWithEnvoy("on a real Envoy", (binary) => {
@@ -59,47 +52,4 @@ function withReachableEndpoints(changes: readonly ObjectChange[]): readonly Obje
     const isUsed = ports.some(({ name }) => portNames.get(`${metadata.namespace}/${service}`)?.has(name));
     return !isUsed || endpoints.every(({ state }) => state === "out");
   });
-}
-
-async function expectAnswer(world: World, expected: ExpectedRequest): Promise<void> {
-  const { request } = expected;
-  if ("status" in expected) {
-    // Envoy acknowledges on its main thread; its workers follow a moment later.
-    await eventually(
-      async () => expect(await answerTo(world, request)).toMatchObject({ status: expected.status }),
-      SETTLE_MS,
-    );
-    return;
-  }
-  const shares = Object.entries(expected.weights).filter(([, weight]) => weight > 0);
-  const sum = shares.reduce((total, [, weight]) => total + weight, 0);
-  const wanted = new Map(
-    shares.map(([who, weight]) => [who === "unavailable" ? "nobody, status 503" : who, weight / sum]),
-  );
-  await eventually(async () => expect([...wanted.keys()]).toContain((await answerTo(world, request)).who), SETTLE_MS);
-  const samples = shares.length === 1 ? 1 : SAMPLES;
-  const counts = new Map<string, number>();
-  for (let i = 0; i < samples; i++) {
-    const { who, path } = await answerTo(world, request);
-    if (path !== undefined && expected.path !== undefined) expect(path).toBe(expected.path);
-    counts.set(who, (counts.get(who) ?? 0) + 1);
-  }
-  for (const [who, count] of counts) {
-    const share = wanted.get(who) ?? 0;
-    const allowed = DEVIATIONS * Math.sqrt(samples * share * (1 - share));
-    expect(Math.abs(count - samples * share), `${request}: ${who}, ${count} of ${samples}`).toBeLessThanOrEqual(
-      allowed,
-    );
-  }
-}
-
-type Answer = { readonly status: number; readonly who: string; readonly path?: string };
-
-/** `who` is `namespace/service/port` of the backend, and `path` what it was asked for. */
-async function answerTo(world: World, request: string): Promise<Answer> {
-  const { host, path } = splitRequest(request);
-  const { status, body } = await world.get(host, path);
-  if (status !== 200) return { status, who: `nobody, status ${status}` };
-  const echo: Echo = JSON.parse(body);
-  return { status, who: `${echo.service}/${echo.port}`, path: echo.path };
 }

@@ -1,3 +1,5 @@
+import { connect } from "node:net";
+import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Echo } from "../../src/cli/echo.ts";
 import { objects, rootYaml, serviceYaml } from "../objects.ts";
@@ -14,7 +16,13 @@ describeWithEnvoy("a host on a real Envoy", (binary) => {
     world = await startWorld({ binary });
     await world.apply(
       objects(
-        rootYaml("web", "Web.example.com", `[${to("web")}, { match: /gone, services: [{ name: gone, port: 80 }] }]`) +
+        rootYaml(
+          "web",
+          "Web.example.com",
+          `[${to("web")}, { match: /gone, services: [{ name: gone, port: 80 }] },
+            { match: /old, prefixRewrite: /new, services: [{ name: web, port: 80 }] }]`,
+        ) +
+          rootYaml("address", "10.0.0.1", `[${to("web")}]`) +
           serviceYaml("web"),
       ),
     );
@@ -46,6 +54,30 @@ describeWithEnvoy("a host on a real Envoy", (binary) => {
     const reply = await world.get("web.example.com", "/", { "x-isoline-scope": "h|other.example.com" });
     expect(reply.status).toBe(200);
     expect(Object.keys(echoed(reply).headers)).not.toContain("x-isoline-scope");
+  });
+
+  test("is served to HTTP/1.0 clients", async () => {
+    const socket = connect(world.httpPort, "127.0.0.1");
+    socket.write("GET / HTTP/1.0\r\nhost: web.example.com\r\n\r\n");
+    expect(await text(socket)).toMatch(/^HTTP\/1\.[01] 200 /);
+  });
+
+  test("answers 503 without a body", async () => {
+    const { status, body } = await world.get("web.example.com", "/gone");
+    expect({ status, body }).toEqual({ status: 503, body: "" });
+  });
+
+  test("tells a rewritten backend the path that the client asked for", async () => {
+    const { path, headers } = echoed(await world.get("web.example.com", "/old/page?x=1"));
+    expect({ path, original: headers["x-envoy-original-path"] }).toEqual({
+      path: "/new/page?x=1",
+      original: "/old/page?x=1",
+    });
+  });
+
+  test("may be an address", async () => {
+    expect((await world.get("10.0.0.1", "/")).status).toBe(200);
+    expect((await world.get("10.0.0.1:80", "/")).status).toBe(200);
   });
 
   test("answers 503 where a service is missing, in any letter case of the host", async () => {
