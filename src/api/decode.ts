@@ -31,6 +31,9 @@ type Collected = {
   readonly unknownField: UnknownFieldRule;
 };
 
+/** The longest key of an annotation: a prefix of 253 characters, a slash, a name of 63. */
+const MAX_KEY_LENGTH = 317;
+
 export class ObjectReader {
   readonly at: string;
   readonly #raw: Readonly<Record<string, unknown>>;
@@ -45,9 +48,10 @@ export class ObjectReader {
 
   /** A reader of a whole object, and the notes that it and its descendants will have collected once reading is over. */
   static open(raw: unknown, unknownField: UnknownFieldRule): { readonly reader: ObjectReader; readonly notes: Notes } {
-    const notes: Collected = { faults: [], warnings: [], unknownField };
+    const notes: Omit<Collected, "unknownField"> = { faults: [], warnings: [] };
     if (!isRecord(raw)) notes.faults.push({ at: "", reason: `must be an object, not ${nameOf(raw)}` });
-    return { reader: new ObjectReader(isRecord(raw) ? raw : {}, "", notes), notes };
+    // The rule stays out of the notes: these are part of a value that is compared with others.
+    return { reader: new ObjectReader(isRecord(raw) ? raw : {}, "", { ...notes, unknownField }), notes };
   }
 
   fault(key: string, reason: string): void {
@@ -60,6 +64,8 @@ export class ObjectReader {
 
   pathOf(key: string): string {
     if (key === "") return this.at;
+    // A path stands in sentences; a key of a megabyte does not have to.
+    if (key.length > MAX_KEY_LENGTH) return this.pathOf(`${key.slice(0, MAX_KEY_LENGTH - 1)}…`);
     // Annotation keys hold dots and slashes; brackets keep such a path unambiguous.
     if (!/^[A-Za-z0-9_-]+$/.test(key)) return `${this.at}[${JSON.stringify(key)}]`;
     return this.at === "" ? key : `${this.at}.${key}`;
