@@ -1,0 +1,223 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { matchRequest } from "../../src/envoy/match.ts";
+import { translate } from "../../src/translate/translate.ts";
+import type { Translation } from "../../src/translate/translator.ts";
+import { envoyForm } from "../envoy-form.ts";
+import { anyObject, applied, OPTIONS, type RawObject, RUNS, replaceSomewhere, SEEDS, world } from "./worlds.ts";
+
+/** Keys of the schema, keys that mean something to JavaScript, and others. */
+const key = fc.oneof(
+  fc.constantFrom(
+    ...["spec", "virtualhost", "fqdn", "tls", "routes", "match", "services", "name", "port", "weight", "delegate"],
+    ...["namespace", "tcpproxy", "healthCheck", "validation", "prefixRewrite", "labels", "annotations", "ports"],
+    ...["endpoints", "addresses", "conditions", "type", "externalName", "__proto__", "constructor", "toString", ""],
+  ),
+  fc.string({ unit: "binary", maxLength: 8 }),
+);
+
+const text = fc.oneof(
+  fc.string({ unit: "binary" }),
+  fc.constantFrom(
+    "/",
+    "/a",
+    "\ud800",
+    "/\udfff/",
+    "\u0000",
+    "a\r\nb",
+    "%",
+    "%REQ(x)%",
+    "x".repeat(70_000),
+    "/".repeat(5_000),
+  ),
+);
+
+const anything: fc.Arbitrary<unknown> = fc.letrec<{ readonly value: unknown }>((tie) => ({
+  value: fc.oneof(
+    { depthSize: "small", withCrossShrink: true },
+    text,
+    fc.double(),
+    fc.integer(),
+    fc.boolean(),
+    fc.constantFrom(null, undefined, -0, Number.NaN, 2 ** 53, 65_535, 4_294_967_295),
+    fc.array(tie("value"), { maxLength: 4 }),
+    fc.array(fc.tuple(key, tie("value")), { maxLength: 5 }).map((entries) => ownProperties(entries)),
+  ),
+})).value;
+
+describe.each(SEEDS)("no input breaks the core, SEED=%i", (seed) => {
+  const parameters = { seed, numRuns: RUNS };
+
+  test("anything in the place of any part of an object", () => {
+    const picks = fc.array(fc.nat(), { minLength: 12, maxLength: 12 });
+    fc.assert(
+      fc.property(
+        world,
+        fc.array(fc.tuple(fc.nat(), anything, picks), { minLength: 1, maxLength: 5 }),
+        (objects, slips) => {
+          const broken = [...objects];
+          for (const [which, garbage, random] of slips) {
+            const at = which % broken.length;
+            const victim = broken[at];
+            if (victim !== undefined) broken[at] = withGarbage(victim, garbage, random);
+          }
+          expectSound(translate(broken.map(applied), OPTIONS));
+        },
+      ),
+      parameters,
+    );
+  });
+
+  test("anything as a whole object", () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(anyObject, anything), { minLength: 1, maxLength: 6 }), (pairs) => {
+        const objects = pairs.map(([raw, garbage]) => ({ ...Object(garbage), kind: raw.kind, metadata: raw.metadata }));
+        expectSound(translate(objects.map(applied), OPTIONS));
+      }),
+      parameters,
+    );
+  });
+});
+
+describe("sizes that nobody would write", () => {
+  test("100,000 routes in one object", () => {
+    const routes = Array.from({ length: 100_000 }, (_, i) => ({
+      match: `/r${i}`,
+      services: [{ name: "s", port: 80 }],
+    }));
+    const translation = expectSound(translate([root(routes), service].map(applied), OPTIONS));
+    expect(statuses(translation)).toEqual(["valid"]);
+  });
+
+  test("100,000 wrong routes in one object", () => {
+    const routes = Array.from({ length: 100_000 }, () => ({
+      match: "/x",
+      services: [{ name: "s", port: 0, what: 1 }],
+    }));
+    const translation = expectSound(translate([root(routes), service].map(applied), OPTIONS));
+    expect(statuses(translation)).toEqual(["invalid"]);
+  });
+
+  test("a match, a host and an unknown field of a megabyte", () => {
+    const long = "x".repeat(1_000_000);
+    const templates = "<".repeat(1_000_000);
+    const objects = [
+      root([{ match: `/${long}`, services: [{ name: long, port: 80, [long]: 1 }] }]),
+      root(
+        [{ match: `/${"a/".repeat(500_000)}`, services: [{ name: "s", port: 80 }] }],
+        "second",
+        "second.example.com",
+      ),
+      root([], "third", templates),
+      root(
+        [{ match: "/", services: [{ name: "s", port: 80, validation: { [long]: 1 } }] }],
+        "fourth",
+        "fourth.example.com",
+      ),
+    ];
+    const { verdicts } = expectSound(translate([...objects, service].map(applied), OPTIONS));
+    for (const { description } of verdicts.values()) expect(description.length).toBeLessThan(2_000);
+  });
+
+  test("a delegation 10,000 levels deep, and the same ending in a cycle", () => {
+    const chain = (end: string) => [
+      root([{ match: "/", delegate: { name: "d0" } }]),
+      ...Array.from({ length: 10_000 }, (_, i) =>
+        child(`d${i}`, [{ match: "/", delegate: { name: i === 9_999 ? end : `d${i + 1}` } }]),
+      ),
+      child("leaf", [{ match: "/leaf", services: [{ name: "s", port: 80 }] }]),
+      service,
+    ];
+    const deep = expectSound(translate(chain("leaf").map(applied), OPTIONS));
+    expect(matchRequest(deep.resources, { host: "big.example.com", path: "/leaf/x" })).toMatchObject({
+      kind: "forward",
+    });
+    expect(new Set(statuses(deep))).toEqual(new Set(["valid"]));
+    const cycle = expectSound(translate(chain("d0").map(applied), OPTIONS));
+    expect(matchRequest(cycle.resources, { host: "big.example.com", path: "/" })).toMatchObject({ status: 503 });
+    expect(statuses(cycle).filter((status) => status === "invalid")).toHaveLength(1);
+    for (const { description } of cycle.verdicts.values()) expect(description.length).toBeLessThan(2_000);
+  });
+
+  test("a delegation 2,000 levels deep that is one segment longer at each", () => {
+    const objects = [
+      root([{ match: "/", delegate: { name: "d0" } }]),
+      ...Array.from({ length: 2_000 }, (_, i) =>
+        child(`d${i}`, [
+          { match: `/${"a/".repeat(i)}x`, services: [{ name: "s", port: 80 }] },
+          { match: `/${"a/".repeat(i + 1)}`, delegate: { name: `d${i + 1}` } },
+        ]),
+      ),
+      service,
+    ];
+    const { resources } = expectSound(translate(objects.map(applied), OPTIONS));
+    const request = { host: "big.example.com", path: `/${"a/".repeat(1_999)}x` };
+    expect(matchRequest(resources, request)).toMatchObject({ kind: "forward" });
+  });
+
+  test("ways down that double at each of 30 levels", () => {
+    const objects = [
+      root([{ match: "/", delegate: { name: "d0" } }]),
+      ...Array.from({ length: 30 }, (_, i) =>
+        child(`d${i}`, [
+          { match: "/", delegate: { name: `d${i + 1}` } },
+          { match: "/a", delegate: { name: `e${i + 1}` } },
+        ]),
+      ),
+      ...Array.from({ length: 31 }, (_, i) =>
+        child(`e${i}`, [
+          { match: "/a", delegate: { name: `e${i + 1}` } },
+          { match: "/a/b", delegate: { name: `e${i + 1}` } },
+        ]),
+      ),
+      child("d30", [{ match: "/", services: [{ name: "s", port: 80 }] }]),
+      service,
+    ];
+    const { resources } = expectSound(translate(objects.map(applied), OPTIONS));
+    expect(matchRequest(resources, { host: "big.example.com", path: "/x" })).toMatchObject({ kind: "forward" });
+    expect(matchRequest(resources, { host: "big.example.com", path: "/a/b" })).toMatchObject({ status: 503 });
+  });
+});
+
+const service: RawObject = {
+  kind: "Service",
+  metadata: { namespace: "default", name: "s" },
+  spec: { ports: [{ port: 80 }] },
+};
+
+function child(name: string, routes: unknown): RawObject {
+  return { kind: "IngressRoute", metadata: { namespace: "default", name }, spec: { routes } };
+}
+
+function root(routes: unknown, name = "root", fqdn = "big.example.com"): RawObject {
+  return { ...child(name, routes), spec: { virtualhost: { fqdn }, routes } };
+}
+
+function statuses({ verdicts }: Translation): readonly string[] {
+  return [...verdicts.values()].map(({ currentStatus }) => currentStatus);
+}
+
+/** Whether Envoy could decode all of it. */
+function expectSound(translation: Translation): Translation {
+  expect(envoyForm(translation.resources)).toBeDefined();
+  for (const { body, version } of translation.resources) {
+    expect(body.length).toBeGreaterThan(0);
+    expect(version).toMatch(/^[0-9a-f]{32,}$/);
+  }
+  return translation;
+}
+
+function withGarbage({ kind, metadata, ...rest }: RawObject, garbage: unknown, random: readonly number[]): RawObject {
+  let at = 0;
+  const pick = () => random[at++ % random.length] ?? 0;
+  const { namespace, name, ...about } = metadata;
+  if (pick() % 4 === 0) {
+    return { ...rest, kind, metadata: { ...Object(replaceSomewhere(about, garbage, pick)), namespace, name } };
+  }
+  return { ...Object(replaceSomewhere(rest, garbage, pick)), kind, metadata };
+}
+
+/** An object with exactly these own properties, `__proto__` among them if it is. */
+function ownProperties(entries: readonly (readonly [string, unknown])[]): unknown {
+  return Object.fromEntries(entries);
+}
