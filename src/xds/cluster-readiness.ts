@@ -38,8 +38,10 @@ export class ClusterReadiness {
     clusters?.delete(cluster);
     if (clusters?.size !== 0) return;
     this.#clustersOf.delete(assignment);
-    // Pushed for this cluster and never asked for: nobody will unsubscribe from it.
-    if (this.#assignments.items.get(assignment)?.subscribed === false) this.#assignments.forget(assignment);
+    // Pushed for this cluster and never asked for: nobody will unsubscribe from it. Before Envoy's first question it
+    // is not known yet what a reconnecting Envoy asks for.
+    const { requested, items } = this.#assignments;
+    if (requested && items.get(assignment)?.subscribed === false) this.#assignments.forget(assignment);
   }
 
   clear(): void {

@@ -1,10 +1,10 @@
 /** The version of a resource that is not there. Real versions are content hashes and never empty. */
 export const GONE = "";
 
-/** Response number of what an Envoy held before the stream began. The first response has number 2. */
+/** Response number of what an Envoy held before the stream began. */
 export const BEFORE_STREAM = 0;
 
-/** Behind {@link BEFORE_STREAM}, as a load assignment is behind its cluster. */
+/** The same for load assignments: they came behind their clusters. The first response of the stream comes next. */
 export const BEFORE_STREAM_LAST = 1;
 
 /** One resource in a response: set to this version, or removed. */
@@ -98,11 +98,12 @@ export class Ledger {
   }
 
   /** Envoy says that it holds this version from an earlier stream. */
-  claim(name: string, version: string): Item {
+  claim(name: string, version: string, response: number): Item {
     const item = this.item(name);
     item.sent = version;
+    item.sentIn = response;
     item.accepted = version;
-    item.acceptedIn = BEFORE_STREAM_LAST;
+    item.acceptedIn = response;
     return item;
   }
 
@@ -149,7 +150,6 @@ export class Ledger {
       item.sent = part.version;
       item.sentIn = response;
       item.retrying = undefined;
-      if (part.version === GONE) item.accepted = undefined;
       flight.parts.set(part.name, part);
     }
     this.#inFlight.set(response, flight);
@@ -233,7 +233,11 @@ export class Ledger {
 
   #quarantine(part: Part, message: string): void {
     const item = this.item(part.name);
-    item.sent = item.uncertain ? undefined : item.accepted;
+    item.sent = undefined;
+    if (!item.uncertain) {
+      item.sent = item.accepted;
+      item.sentIn = item.acceptedIn;
+    }
     item.refused = { version: part.version, message, origins: part.origins };
   }
 

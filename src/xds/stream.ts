@@ -1,6 +1,6 @@
 import type { Cache, CacheReader } from "./cache.ts";
 import { type UserType, userNamed, userOf } from "./cluster-users.ts";
-import { GONE, type Ledger, type Part, type Verdict } from "./ledger.ts";
+import { BEFORE_STREAM_LAST, GONE, type Ledger, type Part, type Verdict } from "./ledger.ts";
 import { nackMessage } from "./nack-message.ts";
 import type { Effect, Report, StreamEvent } from "./stream-events.ts";
 import { StreamState } from "./stream-state.ts";
@@ -33,8 +33,8 @@ export class XdsStream {
   #begun = false;
   #writable = true;
   #closed = false;
-  /** Numbers the responses, see BEFORE_STREAM_LAST. */
-  #response = 1;
+  /** Number of the last response; its nonce. */
+  #response = BEFORE_STREAM_LAST;
   #reports: Report[] = [];
   #examined = 0;
 
@@ -61,7 +61,6 @@ export class XdsStream {
         this.#takeRequest(event.request);
         break;
     }
-    // Before any answer: a request must not be compared with the cache while older changes are unread.
     this.#takeChanges();
     const send = this.#writable ? this.#send() : undefined;
     const effects: Effect[] = this.#reports.map((report) => ({ kind: "report", report }));
@@ -262,14 +261,18 @@ export class XdsStream {
     return missing !== undefined;
   }
 
-  /** The cache has come back to the version that Envoy runs: now we know which clusters that leads to. */
+  /** Nothing is to be sent, perhaps because the cache has come back to what Envoy runs: only now we know what that is. */
   #confirm(type: ResourceType, name: string, version: string): void {
-    if (!isUserType(type) || version === GONE) return;
     const ledger = this.#state.ledgers[type];
-    if (!ledger.isAccepted(name) || ledger.items.get(name)?.sent !== version) return;
-    const user = userOf(type, name);
-    this.#state.users.send(user, version, this.#cache.get(type, name)?.resource.clusters ?? []);
-    this.#state.users.accept(user, version);
+    const resource = this.#cache.get(type, name)?.resource;
+    if (resource === undefined || ledger.items.get(name)?.sent !== version || !ledger.isAccepted(name)) return;
+    if (type === "cluster") {
+      this.#state.readiness.set(name, resource.loadAssignment);
+      this.#state.settle(name);
+    } else if (isUserType(type)) {
+      this.#state.users.send(userOf(type, name), version, resource.clusters);
+      this.#state.users.accept(userOf(type, name), version);
+    }
   }
 
   #clusterRemovals(): Draft | undefined {

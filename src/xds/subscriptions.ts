@@ -1,5 +1,5 @@
 import { userNamed, userOf } from "./cluster-users.ts";
-import { BEFORE_STREAM } from "./ledger.ts";
+import { BEFORE_STREAM, BEFORE_STREAM_LAST } from "./ledger.ts";
 import { EMPTY_ASSIGNMENT, type StreamState } from "./stream-state.ts";
 import { isUserType, isWildcard, type ResourceType } from "./type-urls.ts";
 import type { DeltaRequest } from "./wire.ts";
@@ -48,7 +48,7 @@ function subscribeAll(state: StreamState, type: ResourceType, request: DeltaRequ
   const ledger = ledgers[type];
   if (ledger.requested) forgetAll(state, type);
   ledger.requested = true;
-  for (const [name, version] of request.initialVersions) ledger.claim(name, version);
+  for (const [name, version] of request.initialVersions) ledger.claim(name, version, BEFORE_STREAM);
   if (state.cache.isReady) compareWithCache(state, type);
   if (type === "cluster" && request.initialVersions.length > 0) users.setUsersAreKnown(false);
   if (ledgers.listener.requested && ledgers.scopedRoute.requested) users.setUsersAreKnown(true);
@@ -73,7 +73,7 @@ function claim(state: StreamState, type: ResourceType, name: string, version: st
   ledger.owed.add(name);
   // Pushed behind a changed cluster, or about to be, before Envoy told what it holds: that stands.
   const isPushed = ledger.isUnanswered(name) || ledger.urgent.has(name);
-  (isPushed ? ledger.item(name) : ledger.claim(name, version)).subscribed = true;
+  (isPushed ? ledger.item(name) : ledger.claim(name, version, BEFORE_STREAM_LAST)).subscribed = true;
   if (type === "loadAssignment") state.settleClustersOf(name);
 }
 

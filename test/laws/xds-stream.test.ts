@@ -7,7 +7,7 @@ import { ModelEnvoy } from "../xds/model-envoy.ts";
 import { type Edit, World } from "../xds/world.ts";
 
 /** Seeds that once failed stay here. */
-const SEEDS = [1, 2, 3, 20_151_021];
+const SEEDS = [1, 2, 3, 77, 78, 82, 20_151_021];
 const RUNS = 300;
 
 type Step =
@@ -158,7 +158,8 @@ class Run {
   steps(steps: readonly Step[]): void {
     for (const step of steps) {
       this.step(step);
-      expect(pendingNames(this.link)).toBeLessThan(300);
+      // Law: what is pending depends on the number of names (19 here), not of changes.
+      expect(pendingNames(this.link)).toBeLessThan(4 * 20);
     }
     this.cache.ready();
     this.link.settle();

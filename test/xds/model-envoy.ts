@@ -6,7 +6,10 @@ import type { Content } from "./resources.ts";
 
 type Held = { readonly version: string; readonly content: Content };
 type HeldCluster = Held & {
-  /** Has had its load assignment, or its addresses, since it was set. */
+  /**
+   * Has had its load assignment, or its addresses, since it was set, and Envoy has said so: what the main thread has
+   * taken the workers know a moment later.
+   */
   ready: boolean;
   /** Envoy gives up waiting for that after a time. */
   warming: boolean;
@@ -33,6 +36,8 @@ export class ModelEnvoy {
   readonly #inbox: Uint8Array[] = [];
   readonly #outbox: DeltaRequest[] = [];
   readonly #heldBack: DeltaRequest[] = [];
+  /** Clusters that are ready when this answer has been given. */
+  readonly #readyWith: Map<DeltaRequest, readonly HeldCluster[]> = new Map();
   /** What it would name in `initial_resource_versions`. */
   readonly #versions = new Map<ResourceType, Map<string, string>>();
   readonly #subscribed = new Set<string>();
@@ -64,6 +69,8 @@ export class ModelEnvoy {
     // just then, no server can know better; the model tells the truth instead.
     this.#versions.set("cluster", versionsOf(this.clusters));
     this.#versions.set("listener", versionsOf(this.listeners));
+    this.#versions.set("loadAssignment", new Map(this.assignments));
+    this.#versions.set("secret", new Map(this.secrets));
     this.#open("cluster", []);
     const names = [...this.clusters.values()].flatMap(({ content }) => content.loadAssignment ?? []);
     if (names.length > 0) this.#subscribe("loadAssignment", [...new Set(names)]);
@@ -83,7 +90,9 @@ export class ModelEnvoy {
 
   /** The next request, if it has anything to say. */
   takeRequest(): DeltaRequest | undefined {
-    return this.#outbox.shift();
+    const next = this.#outbox.shift();
+    if (next !== undefined) for (const cluster of this.#readyWith.get(next) ?? []) cluster.ready = true;
+    return next;
   }
 
   /** Acknowledges a response that was answered before, or never existed. */
@@ -109,19 +118,14 @@ export class ModelEnvoy {
 
   resolveDns(): void {
     for (const cluster of this.clusters.values()) {
-      if (cluster.content.dns !== true) continue;
-      cluster.ready = true;
-      cluster.warming = false;
+      if (cluster.content.dns === true) cluster.warming = false;
     }
     this.#flush();
   }
 
   /** Timeouts end the warming of clusters without load assignment, and of those that no name server answers for. */
   giveUpWarming(): void {
-    for (const cluster of this.clusters.values()) {
-      cluster.warming = false;
-      if (cluster.content.dns === true) cluster.ready = true;
-    }
+    for (const cluster of this.clusters.values()) cluster.warming = false;
     this.#flush();
   }
 
@@ -178,8 +182,31 @@ export class ModelEnvoy {
       for (const name of response.removedResources) versions?.delete(name);
     }
     this.#nonces.push(response.nonce);
-    this.#say(type, { nonce: response.nonce, ...(errors.length === 0 ? {} : { error: errors.join(", ") }) });
+    const answer = request(type, {
+      nonce: response.nonce,
+      ...(errors.length === 0 ? {} : { error: errors.join(", ") }),
+    });
+    if (errors.length === 0)
+      this.#readyWith.set(
+        answer,
+        this.#nowReady(
+          type,
+          resources.map(({ name }) => name),
+        ),
+      );
+    this.#heldBack.push(answer);
     this.#flush();
+  }
+
+  /** The clusters for which this response was what they waited for. */
+  #nowReady(type: ResourceType, names: readonly string[]): readonly HeldCluster[] {
+    if (type === "cluster") {
+      return names
+        .flatMap((name) => this.clusters.get(name) ?? [])
+        .filter(({ content }) => content.loadAssignment === undefined);
+    }
+    if (type !== "loadAssignment") return [];
+    return [...this.clusters.values()].filter(({ content }) => names.includes(content.loadAssignment ?? ""));
   }
 
   #setCluster(name: string, version: string, content: Content): void {
@@ -188,9 +215,9 @@ export class ModelEnvoy {
       return;
     }
     this.refusedClusters.delete(name);
-    const ready = content.loadAssignment === undefined && content.dns !== true;
     const old = this.clusters.get(name);
-    this.clusters.set(name, { version, content, ready, warming: !ready });
+    const warming = content.loadAssignment !== undefined || content.dns === true;
+    this.clusters.set(name, { version, content, ready: false, warming });
     this.#run("cluster", name, version);
     if (old !== undefined) this.#dropAssignmentOf(old);
     const assignment = content.loadAssignment;
@@ -224,9 +251,7 @@ export class ModelEnvoy {
     this.refusedAssignments.delete(name);
     this.#run("loadAssignment", name, version);
     for (const cluster of this.clusters.values()) {
-      if (cluster.content.loadAssignment !== name) continue;
-      cluster.ready = true;
-      cluster.warming = false;
+      if (cluster.content.loadAssignment === name) cluster.warming = false;
     }
   }
 
@@ -239,7 +264,7 @@ export class ModelEnvoy {
       if (target === undefined) throw new Error(`${name} leads to ${cluster}, which is not there`);
       if (target.ready || before.includes(cluster)) continue;
       if (this.refusedAssignments.has(target.content.loadAssignment ?? "")) continue;
-      throw new Error(`${name} leads to ${cluster}, which has no load assignment yet`);
+      throw new Error(`${name} leads to ${cluster}, which is not ready yet`);
     }
     users.set(name, held);
     this.#run(type, name, held.version);

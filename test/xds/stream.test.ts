@@ -143,6 +143,44 @@ describe("make before break", () => {
   });
 });
 
+describe("an Envoy that reconnects", () => {
+  const version = (driver: Driver, type: "cluster" | "scopedRoute" | "loadAssignment", name: string) =>
+    driver.cache.get(type, name)?.resource.version ?? "";
+
+  test("gets the load assignment behind a changed cluster even if it says only then that it holds it", () => {
+    const driver = Driver.with(edsCluster("a", 2), assignment("a"));
+    driver.stalled = true;
+    expect(driver.request("cluster", { initialVersions: [["a", "old"]] })).toEqual([sent("cluster", "a")]);
+    driver.request("loadAssignment", {
+      subscribe: ["a"],
+      initialVersions: [["a", version(driver, "loadAssignment", "a")]],
+    });
+    driver.stalled = false;
+    expect(driver.on({ kind: "writable" })).toEqual([sent("loadAssignment", "a")]);
+  });
+
+  test("no longer holds up removals once the cache is back at the scope that it runs", () => {
+    const driver = Driver.with(edsCluster("a"), assignment("a"), scope("s", ["a"], 2));
+    const old = scope("s", []);
+    driver.request("cluster", { initialVersions: [["a", version(driver, "cluster", "a")]] });
+    driver.request("listener");
+    expect(driver.request("scopedRoute", { initialVersions: [["s", old.version]] })).toEqual([]);
+    expect(driver.apply({ set: [old], removed: [{ type: "cluster", name: "a" }] })).toContainEqual(
+      removed("cluster", "a"),
+    );
+  });
+
+  test("is not led to a cluster that was set again before its removal, and has no load assignment yet", () => {
+    const driver = Driver.with();
+    const a = edsCluster("a");
+    driver.request("cluster", { initialVersions: [["a", a.version]] });
+    driver.request("scopedRoute");
+    expect(driver.apply({ set: [a, assignment("a"), scope("s", ["a"])] })).toEqual([]);
+    expect(driver.request("loadAssignment", { subscribe: ["a"] })).toEqual([sent("loadAssignment", "a")]);
+    expect(driver.ack("loadAssignment")).toEqual([sent("scopedRoute", "s")]);
+  });
+});
+
 describe("load assignments", () => {
   test("an unknown name is answered with an empty load assignment", () => {
     const driver = Driver.with();
@@ -274,11 +312,29 @@ describe("refusals", () => {
     expect(driver.ack("scopedRoute")).toEqual([]);
   });
 
+  test("a cluster that comes back to its accepted version is ready with the load assignment of that version", () => {
+    const driver = withScope();
+    driver.apply({ set: [edsCluster("a", 2, "other")] });
+    driver.nack("cluster");
+    expect(driver.apply({ set: [edsCluster("a"), scope("t", ["a"])] })).toEqual([sent("scopedRoute", "t")]);
+  });
+
   test("a refused cluster does not hold up the host that leads to it", () => {
     const driver = withScope();
     driver.apply({ set: [edsCluster("bad"), scope("t", ["a", "bad"])] });
     driver.ack("loadAssignment");
     expect(driver.nack("cluster")).toEqual([sent("scopedRoute", "t")]);
+  });
+
+  test("of what was set anew behind its removal: the version before the removal is worth nothing", () => {
+    const driver = withScope();
+    const cluster = (rev: number) => resource("cluster", "x", { rev });
+    driver.apply({ set: [cluster(1)] });
+    driver.ack("cluster");
+    driver.apply({ removed: [{ type: "cluster", name: "x" }] });
+    driver.apply({ set: [cluster(2)] });
+    driver.nack("cluster");
+    expect(driver.apply({ set: [cluster(1)] })).toEqual([sent("cluster", "x")]);
   });
 
   test("a dump is left out of the words, and the words are short", () => {
