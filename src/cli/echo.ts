@@ -110,7 +110,8 @@ export class EchoSource implements Source {
     const isRefused = service?.externalName !== undefined && this.#isRefused(service.externalName);
     if (service !== undefined && !hasEndpoints && !isRefused) {
       const ports = await this.#listenFor(key, service);
-      const standIn = { ...service, externalName: undefined };
+      // It speaks HTTP/1.1 in clear text, whatever the Service would.
+      const standIn = { ...service, externalName: undefined, annotations: {} };
       const slice = echoSlice(service, ports);
       return [
         { kind: "applied", key, object: standIn },

@@ -53,6 +53,8 @@ export type Fact =
   | { readonly code: "ShadowedByParent"; readonly parent: ObjectKey }
   | { readonly code: "ShadowedBySibling"; readonly parent: ObjectKey; readonly prefix: string }
   | { readonly code: "RouteNeverMatches"; readonly reason: string }
+  | { readonly code: "UpstreamProtocolContradictory"; readonly port: number; readonly protocols: readonly string[] }
+  | { readonly code: "ServiceAnnotationUnreadable"; readonly annotation: string }
   | { readonly code: "NotAppliedYet"; readonly field: string };
 
 export type ProblemCode = Fact["code"];
@@ -92,6 +94,8 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   ShadowedByParent: "C",
   ShadowedBySibling: "C",
   RouteNeverMatches: "C",
+  UpstreamProtocolContradictory: "C",
+  ServiceAnnotationUnreadable: "C",
   NotAppliedYet: "C",
 };
 
@@ -182,6 +186,10 @@ function describeFact(fact: Fact): string {
       return `never serves, because ${quoted(shortName(fact.parent))} delegates ${quoted(fact.prefix)} to another IngressRoute`;
     case "RouteNeverMatches":
       return `no request can match it: ${fact.reason}`;
+    case "UpstreamProtocolContradictory":
+      return `annotations of the Service name port ${fact.port} for ${fact.protocols.join(" and ")}; ${fact.protocols[0]} is used`;
+    case "ServiceAnnotationUnreadable":
+      return `the Service's annotation ${fact.annotation} is not a whole number from 0 to 4294967295, so it is ignored`;
     case "NotAppliedYet":
       return `${fact.field} has no effect in this version`;
   }

@@ -1,27 +1,94 @@
 import { isIpv4, parseIpv6 } from "../api/ip-address.ts";
+import type { ServiceAnnotations, ServicePort } from "../api/service.ts";
 import type * as ir from "../ir/ir.ts";
 import type { View } from "../store/view.ts";
 import type { CompileOptions } from "./options.ts";
 import type { Fact } from "./problems.ts";
 
-/** The cluster that stands for one port of one Service, or what is the matter with the reference. */
+const MAX_UINT32 = 2 ** 32 - 1;
+
+export type Upstream =
+  | { readonly kind: "cluster"; readonly cluster: ir.Cluster; readonly warnings: readonly Fact[] }
+  /** The reference leads nowhere. */
+  | { readonly kind: "broken"; readonly fact: Fact };
+
+/** The cluster that stands for one port of one Service. */
 export function compileUpstream(
   reference: { readonly namespace: string; readonly name: string; readonly port: number },
   view: View,
   options: CompileOptions,
-): ir.Cluster | Fact {
+): Upstream {
   const service = view.service(reference.namespace, reference.name);
-  if (service === undefined) return { code: "ServiceNotFound", namespace: reference.namespace };
+  if (service === undefined) return broken({ code: "ServiceNotFound", namespace: reference.namespace });
   const tcpPorts = service.ports.filter(({ protocol }) => protocol === "TCP");
   const port = tcpPorts.find(({ port }) => port === reference.port);
   if (port === undefined) {
-    return { code: "ServicePortNotFound", port: reference.port, available: tcpPorts.map(({ port }) => port) };
+    const available = tcpPorts.map(({ port }) => port);
+    return broken({ code: "ServicePortNotFound", port: reference.port, available });
   }
   const { externalName } = service;
-  if (externalName === undefined) return { service: reference, endpoints: { kind: "slices", portName: port.name } };
-  const fault = externalNameFault(externalName, options);
-  if (fault !== undefined) return fault;
-  return { service: reference, endpoints: { kind: "dns", hostname: externalName } };
+  const fault = externalName === undefined ? undefined : externalNameFault(externalName, options);
+  if (fault !== undefined) return broken(fault);
+  const { protocol, contradicted } = upstreamProtocol(service.annotations, port);
+  const { circuitBreakers, unreadable } = readCircuitBreakers(service.annotations);
+  const cluster: ir.Cluster = {
+    service: reference,
+    endpoints:
+      externalName === undefined ? { kind: "slices", portName: port.name } : { kind: "dns", hostname: externalName },
+    http2: protocol === "h2" || protocol === "h2c",
+    tls: protocol === "h2" || protocol === "tls" ? { sni: sniOf(externalName) } : undefined,
+    circuitBreakers,
+  };
+  return { kind: "cluster", cluster, warnings: [...contradicted, ...unreadable] };
+}
+
+function broken(fact: Fact): Upstream {
+  return { kind: "broken", fact };
+}
+
+/** Addresses are not sent as server names. */
+function sniOf(externalName: string | undefined): string | undefined {
+  if (externalName === undefined || isIpv4(externalName) || parseIpv6(externalName) !== undefined) return undefined;
+  return externalName.replace(/\.$/, "");
+}
+
+type Protocol = "tls" | "h2" | "h2c" | "http1";
+
+/** Of several annotations that name the port, the one that protects most wins. */
+function upstreamProtocol(
+  annotations: ServiceAnnotations,
+  port: ServicePort,
+): { readonly protocol: Protocol; readonly contradicted: readonly Fact[] } {
+  const named = (["tls", "h2", "h2c"] as const).filter((protocol) => {
+    const value = annotations[`upstream-protocol.${protocol}`]?.value ?? "";
+    return value.split(",").some((name) => [port.name, String(port.port)].includes(name.trim()) && name.trim() !== "");
+  });
+  const [protocol = "http1", ...others] = named;
+  const contradicted: Fact[] =
+    others.length === 0 ? [] : [{ code: "UpstreamProtocolContradictory", port: port.port, protocols: named }];
+  return { protocol, contradicted };
+}
+
+function readCircuitBreakers(annotations: ServiceAnnotations): {
+  readonly circuitBreakers: ir.CircuitBreakers;
+  readonly unreadable: readonly Fact[];
+} {
+  const unreadable: Fact[] = [];
+  const read = (name: keyof ServiceAnnotations): number | undefined => {
+    const annotation = annotations[name];
+    if (annotation === undefined) return undefined;
+    const value = /^[0-9]{1,10}$/.test(annotation.value.trim()) ? Number(annotation.value) : Number.NaN;
+    if (value <= MAX_UINT32) return value;
+    unreadable.push({ code: "ServiceAnnotationUnreadable", annotation: annotation.key });
+    return undefined;
+  };
+  const circuitBreakers = {
+    maxConnections: read("max-connections"),
+    maxPendingRequests: read("max-pending-requests"),
+    maxRequests: read("max-requests"),
+    maxRetries: read("max-retries"),
+  };
+  return { circuitBreakers, unreadable };
 }
 
 /** Why Envoy is not sent to this name, if it is not. */

@@ -1,4 +1,6 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { anyPack } from "@bufbuild/protobuf/wkt";
+import type { CircuitBreakers_ThresholdsSchema } from "#proto/envoy/config/cluster/v3/circuit_breaker_pb.js";
 import {
   Cluster_DiscoveryType,
   Cluster_DnsLookupFamily,
@@ -7,6 +9,8 @@ import {
 } from "#proto/envoy/config/cluster/v3/cluster_pb.js";
 import { ApiVersion } from "#proto/envoy/config/core/v3/config_source_pb.js";
 import type { LbEndpointSchema } from "#proto/envoy/config/endpoint/v3/endpoint_components_pb.js";
+import { UpstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
+import { HttpProtocolOptionsSchema } from "#proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 import type * as ir from "../ir/ir.ts";
 import { loadAssignmentName, UNAVAILABLE_CLUSTER } from "./names.ts";
 import type { Draft } from "./resource.ts";
@@ -27,10 +31,18 @@ export function clusterDraft(name: string, cluster: ir.Cluster): Draft {
     case "slices": {
       const servicePort = { namespace: service.namespace, service: service.name, portName: endpoints.portName };
       const loadAssignment = loadAssignmentName(servicePort);
-      return { ...draft, loadAssignment, servicePort, encode: () => encode(name, edsDiscovery(loadAssignment)) };
+      return {
+        ...draft,
+        loadAssignment,
+        servicePort,
+        encode: () => encode(name, { ...edsDiscovery(loadAssignment), ...settingsOf(cluster) }),
+      };
     }
     case "dns":
-      return { ...draft, encode: () => encode(name, dnsDiscovery(name, endpoints.hostname, service.port)) };
+      return {
+        ...draft,
+        encode: () => encode(name, { ...dnsDiscovery(name, endpoints.hostname, service.port), ...settingsOf(cluster) }),
+      };
   }
 }
 
@@ -70,6 +82,50 @@ function dnsDiscovery(name: string, hostname: string, port: number): ClusterInit
     },
   };
 }
+
+function settingsOf({ http2, tls, circuitBreakers }: ir.Cluster): ClusterInit {
+  return {
+    ...(http2 ? { typedExtensionProtocolOptions: { [HTTP_OPTIONS]: HTTP2 } } : {}),
+    ...(tls === undefined ? {} : { transportSocket: tlsTransportSocket(tls, http2) }),
+    ...(Object.values(circuitBreakers).every((limit) => limit === undefined)
+      ? {}
+      : { circuitBreakers: { thresholds: [thresholds(circuitBreakers)] } }),
+  };
+}
+
+const HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+const HTTP2 = anyPack(
+  HttpProtocolOptionsSchema,
+  create(HttpProtocolOptionsSchema, {
+    upstreamProtocolOptions: {
+      case: "explicitHttpConfig",
+      value: { protocolConfig: { case: "http2ProtocolOptions", value: {} } },
+    },
+  }),
+);
+
+function tlsTransportSocket({ sni }: ir.UpstreamTls, http2: boolean): NonNullable<ClusterInit["transportSocket"]> {
+  const context = create(UpstreamTlsContextSchema, {
+    sni: sni ?? "",
+    commonTlsContext: { alpnProtocols: [http2 ? "h2" : "http/1.1"] },
+  });
+  return {
+    name: "envoy.transport_sockets.tls",
+    configType: { case: "typedConfig", value: anyPack(UpstreamTlsContextSchema, context) },
+  };
+}
+
+function thresholds({ maxConnections, maxPendingRequests, maxRequests, maxRetries }: ir.CircuitBreakers): Thresholds {
+  return {
+    ...(maxConnections === undefined ? {} : { maxConnections }),
+    ...(maxPendingRequests === undefined ? {} : { maxPendingRequests }),
+    ...(maxRequests === undefined ? {} : { maxRequests }),
+    ...(maxRetries === undefined ? {} : { maxRetries }),
+  };
+}
+
+type Thresholds = MessageInitShape<typeof CircuitBreakers_ThresholdsSchema>;
 
 export function lbEndpoint(address: string, port: number): LbEndpointInit {
   return {

@@ -7,6 +7,8 @@ import { LuaSchema } from "#proto/envoy/extensions/filters/http/lua/v3/lua_pb.js
 import { RouterSchema } from "#proto/envoy/extensions/filters/http/router/v3/router_pb.js";
 import { HttpConnectionManagerSchema } from "#proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 import { HeaderMutationSchema } from "#proto/envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation_pb.js";
+import { UpstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
+import { HttpProtocolOptionsSchema } from "#proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 import type { Resource, ResourceType } from "./resource.ts";
 
 /** The types that can be shown, in the order in which an Envoy gets them. Secrets are not among them: they hold keys. */
@@ -26,6 +28,8 @@ const registry = createRegistry(
   HeaderMutationSchema,
   LuaSchema,
   RouterSchema,
+  HttpProtocolOptionsSchema,
+  UpstreamTlsContextSchema,
 );
 
 /** Resources as Envoy's own JSON and YAML have them, by type, in the order given. */

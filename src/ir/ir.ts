@@ -40,6 +40,22 @@ export type Cluster = {
     | { readonly kind: "slices"; readonly portName: string }
     /** A name that Envoy resolves itself. */
     | { readonly kind: "dns"; readonly hostname: string };
+  /** Whether the backend speaks HTTP/2, with TLS or without. */
+  readonly http2: boolean;
+  /** Undefined: in clear text. */
+  readonly tls: UpstreamTls | undefined;
+  readonly circuitBreakers: CircuitBreakers;
+};
+
+/** `sni` is undefined where no name is known: then none is sent. */
+export type UpstreamTls = { readonly sni: string | undefined };
+
+/** Limits of each Envoy for the whole cluster; Envoy's own default stands where one is undefined. */
+export type CircuitBreakers = {
+  readonly maxConnections: number | undefined;
+  readonly maxPendingRequests: number | undefined;
+  readonly maxRequests: number | undefined;
+  readonly maxRetries: number | undefined;
 };
 
 /** One port of a Service, by the name that EndpointSlices know it by; empty for an unnamed port. */

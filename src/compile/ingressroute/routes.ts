@@ -46,10 +46,12 @@ function serviceAction(
     const { name, port } = service;
     if (!name || port === undefined || port < 1 || port > 65535) return { weight, cluster: undefined };
     const upstream = compileUpstream({ namespace, name, port }, view, options);
-    if (!("code" in upstream)) return { weight, cluster: upstream };
     const at = `spec.routes[${index}].services[${i}]`;
-    findings.report({ object: key, at, subject: routeSubject(ingressRoute, index, name), ...upstream });
-    return { weight, cluster: undefined };
+    const subject = routeSubject(ingressRoute, index, name);
+    for (const fact of upstream.kind === "broken" ? [upstream.fact] : upstream.warnings) {
+      findings.report({ object: key, at, subject, ...fact });
+    }
+    return { weight, cluster: upstream.kind === "broken" ? undefined : upstream.cluster };
   });
   const used = shares.filter(({ weight }) => weight > 0);
   if (used.every(({ cluster }) => cluster === undefined)) return { kind: "unavailable" };
