@@ -1,0 +1,69 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+
+const SRC = fileURLToPath(new URL("../../src", import.meta.url));
+
+/** Folder and the folders that it may import. Drawn in ARCHITECTURE.md; change both together. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[] | "all">> = {
+  api: [],
+  ir: [],
+  xds: [],
+  kube: [],
+  store: ["api"],
+  compile: ["api", "store", "ir"],
+  envoy: ["ir"],
+  translate: ["api", "store", "compile", "ir", "envoy"],
+  sources: ["api", "kube"],
+  status: ["api", "kube", "compile"],
+  controller: ["api", "ir", "xds", "kube", "store", "compile", "envoy", "translate", "sources", "status"],
+  dashboard: [],
+  cli: "all",
+};
+
+/** Packages that the folders of the core may use; in all others the list of dependencies is the limit. */
+const PACKAGES: Readonly<Record<string, RegExp | undefined>> = {
+  api: undefined,
+  store: undefined,
+  compile: undefined,
+  ir: undefined,
+  translate: undefined,
+  envoy: /^(@bufbuild\/protobuf(\/.+)?|#proto\/.+)$/,
+};
+
+const files = readdirSync(SRC, { recursive: true, encoding: "utf8" })
+  .filter((file) => file.endsWith(".ts"))
+  .sort();
+
+for (const file of files) {
+  const text = readFileSync(join(SRC, file), "utf8");
+  const code = text.replace(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, "");
+  const folder = file.includes("/") ? (file.split("/")[0] ?? "") : "main.ts";
+  const imports = [...code.matchAll(/\b(?:from|import)\s*\(?\s*["']([^"']+)["']/g)].map(([, target = ""]) => target);
+
+  test(`${file} imports what its folder may`, () => {
+    const allowed = folder === "main.ts" ? "all" : MAY_IMPORT[folder];
+    expect(allowed, `${folder} is no folder of the table`).toBeDefined();
+    for (const target of imports.filter((name) => name.startsWith("."))) {
+      const other = join(folder === "main.ts" ? "" : join(file, ".."), target).split("/")[0] ?? "";
+      const isAllowed = allowed === "all" || other === folder || allowed?.includes(other);
+      expect(isAllowed, `${file} imports ${target}: ${folder} may not import ${other}`).toBe(true);
+    }
+  });
+
+  if (!Object.hasOwn(PACKAGES, folder)) continue;
+  test(`${file} is pure`, () => {
+    for (const target of imports.filter((name) => !name.startsWith("."))) {
+      expect(PACKAGES[folder]?.test(target) ?? false, `${file} imports ${target}`).toBe(true);
+    }
+    const impure =
+      /\b(Date\.now|new Date\(\)|Math\.random|process|console|globalThis|performance|crypto|fetch|set(Timeout|Interval|Immediate)|queueMicrotask)\b[.(]/;
+    expect(impure.exec(code)?.[0], `${file} reaches the world`).toBeUndefined();
+  });
+}
+
+test("the table is that of ARCHITECTURE.md: no folder is left out", () => {
+  const folders = new Set(files.filter((file) => file.includes("/")).map((file) => file.split("/")[0]));
+  for (const folder of folders) expect(Object.keys(MAY_IMPORT)).toContain(folder);
+});

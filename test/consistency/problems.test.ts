@@ -1,0 +1,99 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { expect, test } from "vitest";
+import { parse } from "yaml";
+import { type ObjectKey, objectKey } from "../../src/api/object-key.ts";
+import { CLASS_OF, describe, type Fact, type ProblemCode, type Subject } from "../../src/compile/problems.ts";
+import { loadCases } from "../cases.ts";
+
+/** One problem of each code, as docs/problems.md shows it. */
+const EXAMPLES: readonly (readonly [Fact, Subject?])[] = [
+  [{ code: "InvalidField", field: "port", reason: "must be a whole number, not a string" }, service("/", "web")],
+  [{ code: "RootNamespaceNotAllowed", namespace: "team" }],
+  [{ code: "FqdnMissing" }],
+  [{ code: "FqdnInvalid", fqdn: "*.example.com", reason: "is a wildcard; an IngressRoute names one host" }],
+  [{ code: "FqdnHeld", fqdn: "shop.example.com", holder: key("shop") }],
+  [{ code: "RoutesMissing" }],
+  [{ code: "MatchInvalid", reason: "must start with /" }, route("blog")],
+  [{ code: "MatchDuplicate" }, route("/blog/")],
+  [{ code: "ServicesAndDelegate" }, route("/blog")],
+  [{ code: "NeitherServicesNorDelegate" }, route("/blog")],
+  [{ code: "ServiceNameMissing" }, route("/blog")],
+  [{ code: "PortInvalid", port: 70_000 }, service("/blog", "blog")],
+  [{ code: "WeightNegative" }, service("/foo", "home")],
+  [{ code: "WeightSumTooLarge" }, route("/")],
+  [{ code: "PrefixRewriteInvalid", reason: "must start with /" }, route("/service2")],
+  [{ code: "DelegateNameMissing" }, route("/blog")],
+  [{ code: "OutsidePrefix", prefix: "/blog", parent: key("shop") }, route("/admin")],
+  [{ code: "DelegationCycle", path: [key("a"), key("b"), key("a")], omitted: 0 }, route("/blog")],
+  [{ code: "NotServedYet", field: "spec.tcpproxy" }],
+  [{ code: "ServiceNotFound", namespace: "default" }, service("/blog", "blog")],
+  [{ code: "ServicePortNotFound", port: 8081, available: [80, 8080] }, service("/blog", "blog")],
+  [{ code: "ExternalNameInvalid", externalName: "https://example.com" }, service("/blog", "blog")],
+  [{ code: "ExternalNameIsLoopback", externalName: "localhost" }, service("/blog", "blog")],
+  [{ code: "DelegateIsRoot", delegate: key("blog") }, route("/blog")],
+  [
+    { code: "FieldIgnored", field: "wieght", reason: "unknown field, ignored: did you mean weight?" },
+    service("/", "web"),
+  ],
+  [{ code: "DelegateMissing", delegate: key("blog") }, route("/blog")],
+  [{ code: "DelegateInvalid", delegate: key("blog") }, route("/blog")],
+  [{ code: "DelegateAttributesIgnored", fields: ["timeoutPolicy", "retryPolicy"] }, route("/blog")],
+  [{ code: "ShadowedByParent", parent: key("shop") }, route("/blog/new")],
+  [{ code: "ShadowedBySibling", parent: key("shop"), prefix: "/blog/new" }, route("/blog/new/1")],
+  [{ code: "RouteNeverMatches", reason: 'segments "." and ".." are resolved before matching' }, route("/a/../b")],
+  [{ code: "NotAppliedYet", field: "strategy" }, service("/", "web")],
+];
+
+const PAGE = readFileSync(fileURLToPath(new URL("../../docs/problems.md", import.meta.url)), "utf8");
+
+test("docs/problems.md has a section for every code, under its class, with an example in the words of a status", () => {
+  const written = new Map<string, { readonly under: string; readonly example: string | undefined }>();
+  for (const part of PAGE.split(/^## Class /m).slice(1)) {
+    for (const section of part.split(/^### /m).slice(1)) {
+      const [code = ""] = section.split("\n");
+      written.set(code, { under: part.slice(0, 1), example: /^> (.*)$/m.exec(section)?.[1] });
+    }
+  }
+  const expected = new Map<string, { readonly under: string; readonly example: string | undefined }>();
+  for (const code of codes()) expected.set(code, { under: CLASS_OF[code], example: undefined });
+  for (const [fact, about] of EXAMPLES) {
+    const subject: Subject = about ?? { kind: "object" };
+    const example = describe({ object: key("shop"), at: "", subject, ...fact });
+    expected.set(fact.code, { under: CLASS_OF[fact.code], example });
+  }
+  expect(Object.fromEntries(written)).toEqual(Object.fromEntries(expected));
+});
+
+test("every code occurs in a case", () => {
+  const seen = new Set<unknown>();
+  for (const { folder } of loadCases()) {
+    const file = join(folder, "expected/status.yaml");
+    if (!existsSync(file)) continue;
+    const verdicts: readonly { readonly problems?: readonly { readonly code: string }[] }[] = parse(
+      readFileSync(file, "utf8"),
+    );
+    for (const { problems = [] } of verdicts) {
+      for (const { code } of problems) seen.add(code);
+    }
+  }
+  expect(codes().filter((code) => !seen.has(code))).toEqual([]);
+});
+
+function codes(): readonly ProblemCode[] {
+  const isCode = (name: string): name is ProblemCode => Object.hasOwn(CLASS_OF, name);
+  return Object.keys(CLASS_OF).filter(isCode);
+}
+
+function key(name: string): ObjectKey {
+  return objectKey("IngressRoute", "default", name);
+}
+
+function route(match: string): Subject {
+  return { kind: "route", match };
+}
+
+function service(match: string, name: string): Subject {
+  return { kind: "route", match, service: name };
+}
