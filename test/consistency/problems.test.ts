@@ -43,6 +43,8 @@ const EXAMPLES: readonly (readonly [Fact, Subject?])[] = [
   [{ code: "ShadowedByParent", parent: key("shop") }, route("/blog/new")],
   [{ code: "ShadowedBySibling", parent: key("shop"), prefix: "/blog/new" }, route("/blog/new/1")],
   [{ code: "RouteNeverMatches", reason: 'segments "." and ".." are resolved before matching' }, route("/a/../b")],
+  [{ code: "UpstreamProtocolContradictory", port: 443, protocols: ["tls", "h2c"] }, service("/", "web")],
+  [{ code: "ServiceAnnotationUnreadable", annotation: "contour.heptio.com/max-requests" }, service("/", "web")],
   [{ code: "NotAppliedYet", field: "strategy" }, service("/", "web")],
 ];
 
