@@ -5,8 +5,8 @@ import type { Verdict } from "../../src/compile/verdicts.ts";
 import type { Resource } from "../../src/envoy/resource.ts";
 import { translate } from "../../src/translate/translate.ts";
 import { type Delta, type Translation, Translator } from "../../src/translate/translator.ts";
-import { translateOptions } from "../cases.ts";
 import { envoyForm } from "../envoy-form.ts";
+import { testOptions } from "../settings.ts";
 import {
   anyObject,
   applied,
@@ -14,7 +14,6 @@ import {
   history,
   ingressRoute,
   keyOf,
-  NO_OPTIONS,
   OPTIONS,
   type RawObject,
   RUNS,
@@ -71,7 +70,7 @@ describe.each(SEEDS)("laws of the core, SEED=%i", (seed) => {
     const contents = new Map<string, string>();
     fc.assert(
       fc.property(world, fc.boolean(), (objects, allowLoopbackExternalName) => {
-        const options = translateOptions({ ...NO_OPTIONS, allowLoopbackExternalName });
+        const options = testOptions({ allowLoopbackExternalName });
         const { resources } = translate(objects.map(applied), options);
         expectNothingDangles(resources);
         for (const { type, name, version } of resources) {
@@ -96,7 +95,10 @@ describe.each(SEEDS)("laws of the core, SEED=%i", (seed) => {
       fc.property(world, fc.nat(), garbage, picks, (objects, which, value, random) => {
         const victim = objects[which % objects.length];
         if (victim === undefined) return;
-        const broken = breakObject(victim, value, random);
+        const broken =
+          random[0] === undefined || random[0] % 2 === 0
+            ? breakRoot(victim, value, random)
+            : breakObject(victim, value, random);
         // Without its class, an object of another controller is a new one of ours.
         fc.pre(isOurs(victim) || !isOurs(broken));
         const before = translate(objects.map(applied), OPTIONS).resources;
@@ -116,7 +118,7 @@ describe.each(SEEDS)("laws of the core, SEED=%i", (seed) => {
   });
 
   test("an object that may not be a root changes no byte of any host", () => {
-    const options = translateOptions({ ...NO_OPTIONS, rootNamespaces: ["n1"] });
+    const options = testOptions({ rootNamespaces: ["n1"] });
     fc.assert(
       fc.property(world, ingressRoute, fc.constantFrom("namespace", "class", "fqdn"), (objects, intruder, why) => {
         const metadata = { ...intruder.metadata, namespace: why === "namespace" ? "n2" : "n1", name: "intruder" };
@@ -285,6 +287,18 @@ function serviceOfSlice(raw: RawObject): string | undefined {
   return change.kind === "applied" && change.object.kind === "EndpointSlice"
     ? `${change.object.metadata.namespace}/${change.object.service}`
     : undefined;
+}
+
+/** The object with garbage where roots are told from others and hosts are given away. */
+function breakRoot(raw: RawObject, garbage: unknown, random: readonly number[]): RawObject {
+  const spec = Object(raw.spec);
+  const broken: readonly RawObject[] = [
+    { ...raw, spec: { ...spec, virtualhost: garbage } },
+    { ...raw, spec: { ...spec, virtualhost: { ...Object(spec.virtualhost), fqdn: garbage } } },
+    { ...raw, spec: { ...spec, routes: garbage } },
+    { ...raw, metadata: { ...raw.metadata, creationTimestamp: garbage } },
+  ];
+  return broken[(random[1] ?? 0) % broken.length] ?? raw;
 }
 
 /** The object with garbage somewhere; it keeps its name. */

@@ -156,26 +156,26 @@ describe("sizes that nobody would write", () => {
   });
 
   test("ways down that double at each of 30 levels", () => {
-    const objects = [
-      root([{ match: "/", delegate: { name: "d0" } }]),
-      ...Array.from({ length: 30 }, (_, i) =>
-        child(`d${i}`, [
-          { match: "/", delegate: { name: `d${i + 1}` } },
-          { match: "/a", delegate: { name: `e${i + 1}` } },
-        ]),
-      ),
-      ...Array.from({ length: 31 }, (_, i) =>
-        child(`e${i}`, [
-          { match: "/a", delegate: { name: `e${i + 1}` } },
-          { match: "/a/b", delegate: { name: `e${i + 1}` } },
-        ]),
-      ),
-      child("d30", [{ match: "/", services: [{ name: "s", port: 80 }] }]),
-      service,
-    ];
-    const { resources } = expectSound(translate(objects.map(applied), OPTIONS));
-    expect(matchRequest(resources, { host: "big.example.com", path: "/x" })).toMatchObject({ kind: "forward" });
-    expect(matchRequest(resources, { host: "big.example.com", path: "/a/b" })).toMatchObject({ status: 503 });
+    // At each level an object goes on with its own prefix and with one that is a segment longer: 2^30 ways in all.
+    const levels = 30;
+    const prefix = (length: number) => `/${"a/".repeat(length)}`;
+    const objects = [root([{ match: "/", delegate: { name: "d0-0" } }]), service];
+    for (let level = 0; level <= levels; level++) {
+      for (let length = 0; length <= level; length++) {
+        const onwards = [length, length + 1].map((next) => ({
+          match: prefix(next),
+          delegate: { name: `d${level + 1}-${next}` },
+        }));
+        const end = [{ match: prefix(length), services: [{ name: "s", port: 80 }] }];
+        objects.push(child(`d${level}-${length}`, level === levels ? end : onwards));
+      }
+    }
+    const translation = expectSound(translate(objects.map(applied), OPTIONS));
+    for (const path of ["/x", "/a/x", "/a/a/a"]) {
+      const request = { host: "big.example.com", path };
+      expect(matchRequest(translation.resources, request)).toMatchObject({ kind: "forward" });
+    }
+    expect(new Set(statuses(translation))).toEqual(new Set(["valid"]));
   });
 });
 
