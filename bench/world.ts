@@ -4,7 +4,7 @@ import type { AddressInfo } from "node:net";
 import { ServerCredentials } from "@grpc/grpc-js";
 import type { ObjectChange } from "../src/api/kinds.ts";
 import { startEnvoyProcess } from "../src/cli/envoy-process.ts";
-import { digest } from "../src/controller/digest.ts";
+import { translateOptions } from "../src/controller/settings.ts";
 import { renameSecret } from "../src/envoy/secrets.ts";
 import { type Delta, type TranslateOptions, Translator } from "../src/translate/translator.ts";
 import { Cache } from "../src/xds/cache.ts";
@@ -27,15 +27,18 @@ export async function startWorld(
   binary: string,
   objects: (backends: { a: number; b: number }) => readonly ObjectChange[],
 ): Promise<World> {
-  const [a, b, spare] = await Promise.all([startBackend("a"), startBackend("b"), startBackend("")]);
-  const httpPort = spare.port;
-  await spare.stop();
-  const options: TranslateOptions = {
-    compile: { rootNamespaces: [], allowLoopbackExternalName: false },
-    listeners: { address: "127.0.0.1", httpPort },
+  const [a, b, http, https] = await Promise.all(["a", "b", "", ""].map(startBackend));
+  if (a === undefined || b === undefined || http === undefined || https === undefined) throw new Error("no backends");
+  const [httpPort, httpsPort] = [http.port, https.port];
+  await Promise.all([http.stop(), https.stop()]);
+  const options = translateOptions({
+    rootNamespaces: [],
     ingressClass: "contour",
-    digest,
-  };
+    allowLoopbackExternalName: false,
+    disablePermitInsecure: false,
+    minimumTlsVersion: "1.1",
+    envoy: { address: "127.0.0.1", httpPort, httpsPort },
+  });
   const translator = new Translator(options);
   const cache = new Cache();
   const problems: string[] = [];

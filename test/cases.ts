@@ -1,12 +1,13 @@
-import { createHash } from "node:crypto";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse } from "yaml";
 import type { ObjectChange } from "../src/api/kinds.ts";
-import type { Digest } from "../src/envoy/resource.ts";
+import type { Settings } from "../src/controller/settings.ts";
+import type { HttpRequest } from "../src/envoy/match.ts";
 import { readManifests } from "../src/sources/manifests.ts";
-import type { TranslateOptions } from "../src/translate/translator.ts";
+import { createAuthority, type Identity } from "./parts/authority.ts";
+import { DEFAULT_SETTINGS } from "./settings.ts";
 
 /** One folder of test/cases: what a user applies, and what is to come of it. */
 export type Case = {
@@ -20,15 +21,15 @@ export type Case = {
 };
 
 /** What options.yaml may say. */
-export type CaseOptions = {
-  readonly rootNamespaces: readonly string[];
-  readonly allowLoopbackExternalName: boolean;
-  readonly ingressClass: string;
-};
+export type CaseOptions = Omit<Settings, "envoy">;
 
-/** `request` is a host and a path, `shop.example.com/blog/new/1`. */
-export type ExpectedRequest = { readonly request: string } & (
+/**
+ * `request` is a host and a path, `shop.example.com/blog/new/1`, after `https://` if it goes to the secure port; the server
+ * name is the host's then, unless `serverName` says otherwise.
+ */
+export type ExpectedRequest = { readonly request: string; readonly serverName?: string } & (
   | { readonly status: number }
+  | { readonly handshake: "fails" }
   | {
       /** By `namespace/service/port`, or `unavailable` for the share that answers 503; relative to each other. */
       readonly weights: Readonly<Record<string, number>>;
@@ -45,23 +46,19 @@ export function loadCases(): readonly Case[] {
   return subfolders(CASES).flatMap((area) => subfolders(join(CASES, area)).map((name) => loadCase(`${area}/${name}`)));
 }
 
-/** The host and the path of a request such as `shop.example.com/blog/new/1`. */
-export function splitRequest(request: string): { readonly host: string; readonly path: string } {
-  const slash = request.indexOf("/");
-  return slash < 0 ? { host: request, path: "/" } : { host: request.slice(0, slash), path: request.slice(slash) };
-}
-
-export const sha256: Digest = (data) => createHash("sha256").update(data).digest("hex");
-
-export function translateOptions({ ingressClass, ...compile }: CaseOptions): TranslateOptions {
-  return { compile, ingressClass, listeners: { address: "0.0.0.0", httpPort: 8080 }, digest: sha256 };
+export function splitRequest({ request, serverName }: Pick<ExpectedRequest, "request" | "serverName">): HttpRequest {
+  const isSecure = request.startsWith("https://");
+  const plain = isSecure ? request.slice("https://".length) : request;
+  const slash = plain.indexOf("/");
+  const [host, path] = slash < 0 ? [plain, "/"] : [plain.slice(0, slash), plain.slice(slash)];
+  return isSecure ? { host, path, serverName: serverName ?? host } : { host, path };
 }
 
 function loadCase(name: string): Case {
   const folder = join(CASES, name);
   refuseOthers(folder, FILES);
   refuseOthers(join(folder, "expected"), EXPECTED_FILES);
-  const input = readFileSync(join(folder, "input.yaml"), "utf8");
+  const input = withCertificates(readFileSync(join(folder, "input.yaml"), "utf8"));
   if (!/^# \S/.test(input))
     throw new Error(`${name}: the first line of input.yaml says in a comment what the case shows`);
   const { documents, problems } = readManifests("input.yaml", input);
@@ -75,6 +72,22 @@ function loadCase(name: string): Case {
     changes: documents.map(({ key, object }) => freeze({ kind: "applied", key, object })),
     requests: readRequests(name, readYaml(join(folder, "expected", "requests.yaml"))),
   };
+}
+
+const authority = createAuthority("cases");
+const identities = new Map<string, Identity>();
+
+/**
+ * No key is kept in the repository: `<certificate NAMES>` and `<key NAMES>`, names separated by blanks, stand for those of
+ * one certificate, `<authority>` for the one that issued them all.
+ */
+export function withCertificates(yaml: string): string {
+  return yaml.replace(/<(certificate|key) ([^<>]+)>|<authority>/g, (_, what?: string, names?: string) => {
+    if (what === undefined || names === undefined) return JSON.stringify(authority.rootPem);
+    const identity = identities.get(names) ?? authority.issue({ names: names.split(" ") });
+    identities.set(names, identity);
+    return JSON.stringify(what === "key" ? identity.keyPem : identity.certPem);
+  });
 }
 
 function subfolders(folder: string): readonly string[] {
@@ -95,7 +108,7 @@ function readYaml(file: string): unknown {
 }
 
 function readOptions(name: string, raw: unknown): CaseOptions {
-  const defaults: CaseOptions = { rootNamespaces: [], allowLoopbackExternalName: false, ingressClass: "contour" };
+  const { envoy: _, ...defaults } = DEFAULT_SETTINGS;
   const given = raw === undefined ? {} : recordOf(raw, name);
   const unknown = Object.keys(given).find((key) => !(key in defaults));
   if (unknown !== undefined) throw new Error(`${name}: options.yaml: ${unknown} is no option`);
@@ -107,20 +120,23 @@ export function readRequests(name: string, raw: unknown): readonly ExpectedReque
   if (raw === undefined) return [];
   if (!Array.isArray(raw) || raw.length === 0) throw new Error(`${name}: requests.yaml is a list with something in it`);
   return raw.map((item): ExpectedRequest => {
-    const { request, status, cluster, weights, path, ...others } = recordOf(item, name);
+    const { request: text, serverName, status, handshake, cluster, weights, path, ...others } = recordOf(item, name);
     const wrong = () => new Error(`${name}: requests.yaml: cannot read ${JSON.stringify(item)}`);
-    const answers = [status, cluster, weights].filter((answer) => answer !== undefined);
-    if (typeof request !== "string" || answers.length !== 1 || Object.keys(others).length > 0) throw wrong();
-    if (typeof status === "number" && path === undefined) return { request, status };
+    const answers = [status, handshake, cluster, weights].filter((answer) => answer !== undefined);
+    if (typeof text !== "string" || answers.length !== 1 || Object.keys(others).length > 0) throw wrong();
+    if (serverName !== undefined && typeof serverName !== "string") throw wrong();
+    const request = serverName === undefined ? { request: text } : { request: text, serverName };
+    if (handshake === "fails" && path === undefined) return { ...request, handshake };
+    if (typeof status === "number" && path === undefined) return { ...request, status };
     if (path !== undefined && typeof path !== "string") throw wrong();
     const seen = path === undefined ? {} : { path };
-    if (typeof cluster === "string") return { request, weights: { [cluster]: 1 }, ...seen };
+    if (typeof cluster === "string") return { ...request, weights: { [cluster]: 1 }, ...seen };
     if (weights === undefined) throw wrong();
     const entries = Object.entries(recordOf(weights, name)).map(([to, weight]): [string, number] => {
       if (typeof weight !== "number") throw wrong();
       return [to, weight];
     });
-    return { request, weights: Object.fromEntries(entries), ...seen };
+    return { ...request, weights: Object.fromEntries(entries), ...seen };
   });
 }
 

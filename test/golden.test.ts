@@ -6,22 +6,25 @@ import { matchRequest, type RequestAnswer } from "../src/envoy/match.ts";
 import type { Resource } from "../src/envoy/resource.ts";
 import { translate } from "../src/translate/translate.ts";
 import type { Translation } from "../src/translate/translator.ts";
-import { type Case, loadCases, splitRequest, translateOptions } from "./cases.ts";
+import { type Case, loadCases, splitRequest } from "./cases.ts";
 import { envoyForm } from "./envoy-form.ts";
+import { testOptions } from "./settings.ts";
 
 const UPDATE = process.env.UPDATE_GOLDEN === "1";
 
 for (const each of loadCases()) {
   test(`case ${each.name}`, () => {
-    const translation = translate(each.changes, translateOptions(each.options));
+    const translation = translate(each.changes, testOptions(each.options));
     compare(join(each.folder, "expected/status.yaml"), statusOf(translation));
     const envoy = join(each.folder, "expected/envoy.yaml");
     if (existsSync(envoy)) compare(envoy, envoyForm(translation.resources.filter(({ type }) => type !== "listener")));
     const idle = idleServices(each, translation.resources);
     for (const expected of each.requests) {
-      const answer = answerOf(matchRequest(translation.resources, splitRequest(expected.request)), idle);
-      const asked = { request: expected.request };
+      const answer = answerOf(matchRequest(translation.resources, splitRequest(expected)), idle);
+      const { request, serverName } = expected;
+      const asked = serverName === undefined ? { request } : { request, serverName };
       if ("status" in expected) expect({ ...asked, status: answer.status }).toEqual(expected);
+      else if ("handshake" in expected) expect({ ...asked, handshake: answer.handshake }).toEqual(expected);
       else {
         const path = expected.path === undefined ? {} : { path: answer.path };
         expect({ ...asked, weights: answer.weights, ...path }).toEqual({
@@ -70,12 +73,14 @@ function idleServices({ changes }: Case, resources: readonly Resource[]): Readon
 
 type Answer = {
   readonly status?: number;
+  readonly handshake?: "fails";
   readonly weights?: Readonly<Record<string, number>>;
   readonly path?: string;
 };
 
 /** The answer in the words of requests.yaml: clusters without their hash, weights in lowest terms. */
 function answerOf(answer: RequestAnswer, idle: ReadonlySet<string>): Answer {
+  if (answer.kind === "refused") return { handshake: "fails" };
   if (answer.kind === "status") return { status: answer.status };
   const weights = new Map<string, number>();
   for (const { name, weight } of answer.clusters) {

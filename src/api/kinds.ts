@@ -1,9 +1,11 @@
+import { type CertificateDelegation, decodeCertificateDelegation } from "./certificate-delegation.ts";
 import { decodeEndpointSlice, type EndpointSlice } from "./endpoint-slice.ts";
 import { decodeIngressRoute, type IngressRoute } from "./ingress-route.ts";
 import type { ObjectKey } from "./object-key.ts";
+import { decodeSecret, type Secret } from "./secret.ts";
 import { decodeService, type KubeService } from "./service.ts";
 
-export type ApiObject = IngressRoute | KubeService | EndpointSlice;
+export type ApiObject = IngressRoute | CertificateDelegation | Secret | KubeService | EndpointSlice;
 
 /** What a source says of one object. */
 export type ObjectChange =
@@ -26,6 +28,13 @@ export const KINDS: readonly Kind[] = [
     plural: "ingressroutes",
     decode: decodeIngressRoute,
   },
+  {
+    kind: "TLSCertificateDelegation",
+    apiVersions: ["contour.heptio.com/v1beta1"],
+    plural: "tlscertificatedelegations",
+    decode: decodeCertificateDelegation,
+  },
+  { kind: "Secret", apiVersions: ["v1"], plural: "secrets", decode: decodeSecret },
   { kind: "Service", apiVersions: ["v1"], plural: "services", decode: decodeService },
   {
     kind: "EndpointSlice",

@@ -1,15 +1,15 @@
-import { digest } from "../controller/digest.ts";
+import { translateOptions } from "../controller/settings.ts";
 import { translate } from "../translate/translate.ts";
 import { type Finding, findingLine, findingsOf } from "./findings.ts";
 import type { CheckOptions } from "./options.ts";
 import { readInput } from "./read-input.ts";
 
 /** Tells everything that is wrong with the objects in some files; the exit code says whether something is. */
-export async function run({ paths, output, ingressClass, ...compile }: CheckOptions): Promise<number> {
+export async function run({ paths, output, ...settings }: CheckOptions): Promise<number> {
   const read = await readInput(paths);
   // Where Envoy listens makes no difference to what is wrong.
-  const listeners = { address: "0.0.0.0", httpPort: 8080 };
-  const { verdicts } = translate(read.objects, { compile, listeners, ingressClass, digest });
+  const envoy = { address: "0.0.0.0", httpPort: 8080, httpsPort: 8443 };
+  const { verdicts } = translate(read.objects, translateOptions({ ...settings, envoy }));
   const findings = findingsOf(read, verdicts);
   if (output === "json") {
     process.stdout.write(`${JSON.stringify(findings.map(asJson), undefined, 2)}\n`);

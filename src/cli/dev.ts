@@ -21,6 +21,7 @@ export async function dev(options: DevOptions): Promise<number> {
   const toldToStop = untilToldToStop();
   const { httpPort } = options.envoy;
   await assertFree(options.envoy.address, httpPort, "--envoy-http-port");
+  await assertFree(options.envoy.address, options.envoy.httpsPort, "--envoy-https-port");
   const binary = await findEnvoy(options.envoySearch);
 
   const parts: { echo?: EchoSource; running?: RunningController; isLive?: true } = {};

@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import { Command, CommanderError } from "commander";
+import type { Settings } from "../controller/settings.ts";
 import type { BootstrapOptions } from "../envoy/bootstrap.ts";
 import type { DevOptions } from "./dev.ts";
 import { envoySearch } from "./envoy-binary.ts";
@@ -19,7 +20,7 @@ import {
 import type { ServeOptions, XdsTls } from "./serve.ts";
 
 /** What decides how objects are translated. */
-export type CoreOptions = Pick<ServeOptions, "rootNamespaces" | "ingressClass" | "allowLoopbackExternalName">;
+export type CoreOptions = Omit<Settings, "envoy">;
 
 /** `file` may be "-" for standard output. */
 export type BootstrapCommandOptions = { readonly file: string; readonly bootstrap: BootstrapOptions };
@@ -27,10 +28,7 @@ export type BootstrapCommandOptions = { readonly file: string; readonly bootstra
 /** `paths` may hold "-" for standard input. */
 export type CheckOptions = CoreOptions & { readonly paths: readonly string[]; readonly output: "text" | "json" };
 
-export type TranslateCommandOptions = CoreOptions & {
-  readonly paths: readonly string[];
-  readonly envoy: ServeOptions["envoy"];
-};
+export type TranslateCommandOptions = Settings & { readonly paths: readonly string[] };
 
 export type CommandLine =
   | { readonly command: "serve"; readonly options: ServeOptions }
@@ -51,7 +49,8 @@ const INSECURE = switchFlag("insecure", "xDS without TLS; the default only on a 
 const HTTP_ADDRESS = addressFlag("http-address", "address of health, metrics and the API", "127.0.0.1");
 const HTTP_PORT = portFlag("http-port", "port of health, metrics and the API; 0 is any", 8000, 0);
 const ENVOY_ADDRESS = addressFlag("envoy-address", "address that Envoy listens on", "0.0.0.0");
-const ENVOY_HTTP_PORT = portFlag("envoy-http-port", "port that Envoy listens on", 8080, 1);
+const ENVOY_HTTP_PORT = portFlag("envoy-http-port", "port that Envoy listens on for HTTP", 8080, 1);
+const ENVOY_HTTPS_PORT = portFlag("envoy-https-port", "port that Envoy listens on for HTTPS and TLS", 8443, 1);
 const LOG_LEVEL = choiceFlag(
   "log-level",
   "trace, debug, info, warn, error or fatal",
@@ -91,7 +90,14 @@ const CONTROLLER_ADDRESS = hostFlag(
 const CONTROLLER_PORT = portFlag("xds-port", "port of the controller", 8001, 1);
 const OUTPUT = { ...choiceFlag("output", "how to write what was found", ["text", "json"], "text"), letter: "o" };
 
-const CORE_FLAGS = [ROOT_NAMESPACES, INGRESS_CLASS, DISABLE_PERMIT_INSECURE, ALLOW_LOOPBACK];
+const MINIMUM_TLS = choiceFlag(
+  "tls-minimum-protocol-version",
+  "serve no host with an older version of TLS than this",
+  ["1.1", "1.2", "1.3"],
+  "1.1",
+);
+
+const CORE_FLAGS = [ROOT_NAMESPACES, INGRESS_CLASS, DISABLE_PERMIT_INSECURE, MINIMUM_TLS, ALLOW_LOOPBACK];
 const TLS_FLAGS = [XDS_CERT, XDS_KEY, XDS_CA, INSECURE];
 const LOG_FLAGS = [LOG_LEVEL, LOG_FORMAT];
 
@@ -111,7 +117,7 @@ export function readCommandLine(args: readonly string[], version: string): Comma
   const serve = command("serve", "run the controller", [
     FILES,
     ...[XDS_ADDRESS, XDS_PORT, ...TLS_FLAGS],
-    ...[HTTP_ADDRESS, HTTP_PORT, ENVOY_ADDRESS, ENVOY_HTTP_PORT],
+    ...[HTTP_ADDRESS, HTTP_PORT, ENVOY_ADDRESS, ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT],
     ...[...CORE_FLAGS, ...LOG_FLAGS],
   ]).action(() => {
     const read = <T>(flag: Flag<T>): T => readFlag(serve, env, flag);
@@ -119,7 +125,7 @@ export function readCommandLine(args: readonly string[], version: string): Comma
     if (files === undefined) throw new UsageError("serve needs --files: the folder to read objects from");
     const address = read(XDS_ADDRESS);
     const xds = { address, port: read(XDS_PORT), tls: tlsFiles(read, address) };
-    const envoy = { address: read(ENVOY_ADDRESS), httpPort: read(ENVOY_HTTP_PORT) };
+    const envoy = envoyPorts(read, ENVOY_ADDRESS);
     chosen = { command: "serve", options: { ...core(read), files, xds, envoy, http: http(read), log: log(read) } };
   });
 
@@ -127,7 +133,7 @@ export function readCommandLine(args: readonly string[], version: string): Comma
   // Its own Envoy is told which port it is.
   const devPort = { ...XDS_PORT, fallback: 0 };
   const dev = command("dev <folder>", "run the controller and an Envoy on this machine, from a folder of files", [
-    ...[ECHO, ENVOY, devPort, HTTP_ADDRESS, HTTP_PORT, devAddress, ENVOY_HTTP_PORT],
+    ...[ECHO, ENVOY, devPort, HTTP_ADDRESS, HTTP_PORT, devAddress, ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT],
     ...[...CORE_FLAGS, ...LOG_FLAGS],
   ]).action((folder: string) => {
     const read = <T>(flag: Flag<T>): T => readFlag(dev, env, flag);
@@ -136,7 +142,7 @@ export function readCommandLine(args: readonly string[], version: string): Comma
       echo: read(ECHO),
       envoySearch: envoySearch(env, read(ENVOY), (line) => process.stderr.write(`${line}\n`)),
       xds: { address: "127.0.0.1", port: read(devPort), tls: undefined },
-      envoy: { address: read(devAddress), httpPort: read(ENVOY_HTTP_PORT) },
+      envoy: envoyPorts(read, devAddress),
     };
     chosen = { command: "dev", options: { ...core(read), ...options, http: http(read), log: log(read) } };
   });
@@ -167,11 +173,10 @@ export function readCommandLine(args: readonly string[], version: string): Comma
   const translate = command(
     "translate <paths...>",
     "print what Envoy would be sent for the objects in files and folders",
-    [...[...CORE_FLAGS, ENVOY_ADDRESS, ENVOY_HTTP_PORT]],
+    [...[...CORE_FLAGS, ENVOY_ADDRESS, ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT]],
   ).action((paths: readonly string[]) => {
     const read = <T>(flag: Flag<T>): T => readFlag(translate, env, flag);
-    const envoy = { address: read(ENVOY_ADDRESS), httpPort: read(ENVOY_HTTP_PORT) };
-    chosen = { command: "translate", options: { ...core(read), paths, envoy } };
+    chosen = { command: "translate", options: { ...core(read), paths, envoy: envoyPorts(read, ENVOY_ADDRESS) } };
   });
 
   try {
@@ -187,13 +192,17 @@ export function readCommandLine(args: readonly string[], version: string): Comma
 type Read = <T>(flag: Flag<T>) => T;
 
 function core(read: Read): CoreOptions {
-  // Read for the sake of its form: as long as no TLS host is served, none is served insecurely either.
-  read(DISABLE_PERMIT_INSECURE);
   return {
     rootNamespaces: read(ROOT_NAMESPACES),
     ingressClass: read(INGRESS_CLASS),
     allowLoopbackExternalName: read(ALLOW_LOOPBACK),
+    disablePermitInsecure: read(DISABLE_PERMIT_INSECURE),
+    minimumTlsVersion: read(MINIMUM_TLS),
   };
+}
+
+function envoyPorts(read: Read, address: Flag<string>): Settings["envoy"] {
+  return { address: read(address), httpPort: read(ENVOY_HTTP_PORT), httpsPort: read(ENVOY_HTTPS_PORT) };
 }
 
 function http(read: Read): ServeOptions["http"] {

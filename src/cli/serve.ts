@@ -2,9 +2,10 @@ import { readFileSync } from "node:fs";
 import { ServerCredentials } from "@grpc/grpc-js";
 import { createLog, type Logger, type LogOptions } from "../controller/log.ts";
 import { type RunningController, type RunOptions, runController } from "../controller/run.ts";
+import type { Settings } from "../controller/settings.ts";
 import { FileSource } from "../sources/files.ts";
 
-export type ServeOptions = {
+export type ServeOptions = Settings & {
   /** The folder that is served. */
   readonly files: string;
   readonly xds: {
@@ -14,10 +15,6 @@ export type ServeOptions = {
     readonly tls: XdsTls | undefined;
   };
   readonly http: { readonly address: string; readonly port: number };
-  readonly envoy: { readonly address: string; readonly httpPort: number };
-  readonly rootNamespaces: readonly string[];
-  readonly ingressClass: string;
-  readonly allowLoopbackExternalName: boolean;
   readonly log: LogOptions;
 };
 
@@ -42,14 +39,7 @@ export function startController(
 ): Promise<RunningController> {
   const { address, port, tls } = options.xds;
   return runController({
-    translate: {
-      compile: {
-        rootNamespaces: options.rootNamespaces,
-        allowLoopbackExternalName: options.allowLoopbackExternalName,
-      },
-      listeners: options.envoy,
-      ingressClass: options.ingressClass,
-    },
+    settings: options,
     xds: { address, port, credentials: tls === undefined ? ServerCredentials.createInsecure() : mutualTls(tls) },
     http: options.http,
     source,

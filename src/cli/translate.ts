@@ -1,4 +1,4 @@
-import { digest } from "../controller/digest.ts";
+import { translateOptions } from "../controller/settings.ts";
 import { envoyForm } from "../envoy/form.ts";
 import { toYaml } from "../sources/yaml-text.ts";
 import { translate } from "../translate/translate.ts";
@@ -10,9 +10,9 @@ import { readInput } from "./read-input.ts";
  * Prints what an Envoy would be sent, in Envoy's own form. The objects' problems are part of what is translated and no
  * failure; a file that could not be read is one, as something may be missing.
  */
-export async function run({ paths, envoy, ingressClass, ...compile }: TranslateCommandOptions): Promise<number> {
+export async function run({ paths, ...settings }: TranslateCommandOptions): Promise<number> {
   const read = await readInput(paths);
-  const { resources, verdicts } = translate(read.objects, { compile, listeners: envoy, ingressClass, digest });
+  const { resources, verdicts } = translate(read.objects, translateOptions(settings));
   for (const finding of findingsOf(read, verdicts)) process.stderr.write(`${findingLine(finding)}\n`);
   process.stdout.write(toYaml(envoyForm(resources)));
   return read.problems.some(({ severity }) => severity === "error") ? 1 : 0;

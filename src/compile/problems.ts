@@ -38,6 +38,14 @@ export type Fact =
   | { readonly code: "OutsidePrefix"; readonly prefix: string; readonly parent: ObjectKey }
   /** Of a long cycle, `path` has the two ends; `omitted` steps stand between them. */
   | { readonly code: "DelegationCycle"; readonly path: readonly ObjectKey[]; readonly omitted: number }
+  | { readonly code: "TlsSecretMissing" }
+  | { readonly code: "TlsSecretNameInvalid"; readonly secretName: string }
+  | { readonly code: "TlsSecretNotFound"; readonly secret: string }
+  | { readonly code: "TlsSecretUnusable"; readonly secret: string; readonly reason: string }
+  | { readonly code: "TlsSecretNotDelegated"; readonly secret: string; readonly namespace: string }
+  | { readonly code: "TlsVersionUnknown"; readonly version: string }
+  | { readonly code: "PassthroughWithoutTcpProxy" }
+  | { readonly code: "ValidationUnusable"; readonly reason: string | undefined }
   | { readonly code: "NotServedYet"; readonly field: string }
   // B: the route points to something that is not there. That route answers 503.
   | { readonly code: "ServiceNotFound"; readonly namespace: string }
@@ -47,6 +55,8 @@ export type Fact =
   | { readonly code: "DelegateIsRoot"; readonly delegate: ObjectKey }
   // C: served, but look here.
   | { readonly code: "FieldIgnored"; readonly field: string; readonly reason: string }
+  | { readonly code: "TlsVersionRaised"; readonly version: string; readonly minimum: string }
+  | { readonly code: "CertificateDoesNotCover"; readonly secret: string; readonly fqdn: string }
   | { readonly code: "DelegateMissing"; readonly delegate: ObjectKey }
   | { readonly code: "DelegateInvalid"; readonly delegate: ObjectKey }
   | { readonly code: "DelegateAttributesIgnored"; readonly fields: readonly string[] }
@@ -81,6 +91,14 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   DelegateNameMissing: "A",
   OutsidePrefix: "A",
   DelegationCycle: "A",
+  TlsSecretMissing: "A",
+  TlsSecretNameInvalid: "A",
+  TlsSecretNotFound: "A",
+  TlsSecretUnusable: "A",
+  TlsSecretNotDelegated: "A",
+  TlsVersionUnknown: "A",
+  PassthroughWithoutTcpProxy: "A",
+  ValidationUnusable: "A",
   NotServedYet: "A",
   ServiceNotFound: "B",
   ServicePortNotFound: "B",
@@ -88,6 +106,8 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   ExternalNameIsLoopback: "B",
   DelegateIsRoot: "B",
   FieldIgnored: "C",
+  TlsVersionRaised: "C",
+  CertificateDoesNotCover: "C",
   DelegateMissing: "C",
   DelegateInvalid: "C",
   DelegateAttributesIgnored: "C",
@@ -158,6 +178,26 @@ function describeFact(fact: Fact): string {
       return `lies outside the prefix ${quoted(fact.prefix)} that ${quoted(shortName(fact.parent))} delegates to this object`;
     case "DelegationCycle":
       return `delegation makes a cycle: ${describePath(fact.path.map(shortName), fact.omitted)}`;
+    case "TlsSecretMissing":
+      return "spec.virtualhost.tls: needs secretName, or passthrough together with tcpproxy";
+    case "TlsSecretNameInvalid":
+      return `spec.virtualhost.tls.secretName: ${quoted(fact.secretName)} is neither a name nor a namespace and a name with a slash between them`;
+    case "TlsSecretNotFound":
+      return `spec.virtualhost.tls.secretName: there is no Secret ${quoted(fact.secret)}`;
+    case "TlsSecretUnusable":
+      return `spec.virtualhost.tls.secretName: Secret ${quoted(fact.secret)}: ${fact.reason}`;
+    case "TlsSecretNotDelegated":
+      return `spec.virtualhost.tls.secretName: no TLSCertificateDelegation lets namespace ${quoted(fact.namespace)} use Secret ${quoted(fact.secret)}`;
+    case "TlsVersionUnknown":
+      return `spec.virtualhost.tls.minimumProtocolVersion: ${quoted(fact.version)} is none of 1.1, 1.2 and 1.3`;
+    case "PassthroughWithoutTcpProxy":
+      return "spec.virtualhost.tls.passthrough: needs tcpproxy; HTTP routes need a secretName instead";
+    case "ValidationUnusable":
+      return `upstreamValidation requested but ${fact.reason ?? "secret not found or misconfigured"}`;
+    case "TlsVersionRaised":
+      return `spec.virtualhost.tls.minimumProtocolVersion: ${fact.version} is below what this cluster allows, so ${fact.minimum} is used`;
+    case "CertificateDoesNotCover":
+      return `spec.virtualhost.tls.secretName: the certificate in Secret ${quoted(fact.secret)} is not for ${quoted(fact.fqdn)}, so clients will refuse it`;
     case "NotServedYet":
       return `${fact.field}: this version does not serve it yet, so nothing of the object is served`;
     case "ServiceNotFound":

@@ -8,6 +8,7 @@ import { resolveRoot } from "./ingressroute/delegation.ts";
 import { selfProblems } from "./ingressroute/self-check.ts";
 import type { CompileOptions } from "./options.ts";
 import type { Problem } from "./problems.ts";
+import { compileTls } from "./tls.ts";
 
 export type CompiledUnit = {
   /** Undefined when nothing of it is served. */
@@ -35,13 +36,37 @@ export function compileUnit(unit: Unit, view: View, options: CompileOptions): Co
     if (holder === undefined) continue;
     reportUnserved(claim, heldBy(holder.key, claim), findings);
   }
-  const routes = holder && resolveRoot(holder.key, holder.root, { view, options, findings });
-  if (routes === undefined) return { host: undefined, findings: findings.byObject() };
+  const served = holder && compileRoot(holder, view, options, findings);
+  if (served === undefined) return { host: undefined, findings: findings.byObject() };
   const objects = [...findings.byObject().keys()].sort(byCodeUnit);
-  return {
-    host: { name: unit, routes: [...routes].sort(longestPrefixFirst), objects },
-    findings: findings.byObject(),
+  const host = { name: unit, ...served, routes: [...served.routes].sort(longestPrefixFirst), objects };
+  return { host, findings: findings.byObject() };
+}
+
+/** What the root and everything it delegates to publish; undefined when the root is wrong in itself, and nothing is served. */
+function compileRoot(
+  { key, root }: Claim,
+  view: View,
+  options: CompileOptions,
+  findings: Findings,
+): Pick<ir.Host, "routes" | "tls" | "redirectsUnmatched"> | undefined {
+  const asksForTls = root.virtualHost?.tls;
+  const tls = asksForTls && compileTls(root, asksForTls, view, options);
+  for (const { field, fact } of tls?.problems ?? []) {
+    const at = field === "" ? "spec.virtualhost.tls" : `spec.virtualhost.tls.${field}`;
+    findings.report({ object: key, at, subject: { kind: "object" }, ...fact });
+  }
+  const context = {
+    view,
+    options,
+    isSecure: tls !== undefined,
+    report: findings.report.bind(findings),
+    reach: findings.reach.bind(findings),
   };
+  // Fail closed: without its certificate, the host is on neither port.
+  const isRefused = tls !== undefined && tls.tls === undefined;
+  const routes = resolveRoot(key, root, isRefused, context);
+  return routes && { routes, tls: tls?.tls, redirectsUnmatched: tls !== undefined };
 }
 
 type Claim = { readonly key: ObjectKey; readonly root: IngressRoute };

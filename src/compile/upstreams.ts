@@ -1,3 +1,5 @@
+import { hostnameFault } from "../api/hostname.ts";
+import type { Service as IngressRouteService } from "../api/ingress-route.ts";
 import { isIpv4, parseIpv6 } from "../api/ip-address.ts";
 import type { ServiceAnnotations, ServicePort } from "../api/service.ts";
 import type * as ir from "../ir/ir.ts";
@@ -12,9 +14,12 @@ export type Upstream =
   /** The reference leads nowhere. */
   | { readonly kind: "broken"; readonly fact: Fact };
 
-/** The cluster that stands for one port of one Service. */
+type ServiceReference = { readonly namespace: string; readonly name: string; readonly port: number };
+
+/** The cluster that stands for one port of one Service, as one route uses it. */
 export function compileUpstream(
-  reference: { readonly namespace: string; readonly name: string; readonly port: number },
+  reference: ServiceReference,
+  validation: IngressRouteService["validation"],
   view: View,
   options: CompileOptions,
 ): Upstream {
@@ -30,16 +35,42 @@ export function compileUpstream(
   const fault = externalName === undefined ? undefined : externalNameFault(externalName, options);
   if (fault !== undefined) return broken(fault);
   const { protocol, contradicted } = upstreamProtocol(service.annotations, port);
+  const validated = validation && compileValidation(validation, reference.namespace, protocol, view, options);
+  if (validated !== undefined && "code" in validated) return broken(validated);
   const { circuitBreakers, unreadable } = readCircuitBreakers(service.annotations);
   const cluster: ir.Cluster = {
     service: reference,
     endpoints:
       externalName === undefined ? { kind: "slices", portName: port.name } : { kind: "dns", hostname: externalName },
     http2: protocol === "h2" || protocol === "h2c",
-    tls: protocol === "h2" || protocol === "tls" ? { sni: sniOf(externalName) } : undefined,
+    tls:
+      protocol === "h2" || protocol === "tls"
+        ? { sni: validated?.subjectName ?? sniOf(externalName), validation: validated }
+        : undefined,
     circuitBreakers,
   };
   return { kind: "cluster", cluster, warnings: [...contradicted, ...unreadable] };
+}
+
+/** All of it, or the object that asks for it is invalid: never unverified when verification was asked for. */
+function compileValidation(
+  { caSecret, subjectName }: NonNullable<IngressRouteService["validation"]>,
+  namespace: string,
+  protocol: Protocol,
+  view: View,
+  { readCertificates }: CompileOptions,
+): ir.UpstreamValidation | Fact {
+  const unusable = (reason?: string): Fact => ({ code: "ValidationUnusable", reason });
+  if (!caSecret) return unusable("caSecret is missing");
+  if (!subjectName) return unusable("subjectName is missing");
+  if (hostnameFault(subjectName) !== undefined) return unusable("subjectName is not a host name");
+  if (protocol !== "tls") {
+    return unusable("the Service's annotation contour.heptio.com/upstream-protocol.tls does not name the port");
+  }
+  // A slash would name a Secret of another namespace, and a name with one is found in none.
+  const authority = view.secret(namespace, caSecret)?.authority;
+  const bundle = authority && readCertificates.caBundle(authority);
+  return bundle?.ok ? { authoritiesPem: bundle.bundlePem, subjectName: subjectName.toLowerCase() } : unusable();
 }
 
 function broken(fact: Fact): Upstream {

@@ -2,16 +2,16 @@ import type { AddressInfo } from "node:net";
 import type { ServerCredentials } from "@grpc/grpc-js";
 import { renameSecret } from "../envoy/secrets.ts";
 import type { Source, SourceListener } from "../sources/source.ts";
-import type { Delta, TranslateOptions } from "../translate/translator.ts";
+import type { Delta } from "../translate/translator.ts";
 import { Cache } from "../xds/cache.ts";
 import { AddressInUseError, type ServerReport, XdsServer } from "../xds/server.ts";
 import { Controller } from "./controller.ts";
-import { digest } from "./digest.ts";
 import { close, createHttpServer, listen } from "./http.ts";
 import type { Logger } from "./log.ts";
+import { type Settings, translateOptions } from "./settings.ts";
 
 export type RunOptions = {
-  readonly translate: Omit<TranslateOptions, "digest">;
+  readonly settings: Settings;
   readonly xds: Endpoint & { readonly credentials: ServerCredentials };
   readonly http: Endpoint;
   readonly source: (listener: SourceListener) => Source;
@@ -46,7 +46,7 @@ const STOP_MS = 1000;
 export async function runController(options: RunOptions): Promise<RunningController> {
   const { log } = options;
   const cache = new Cache();
-  const controller = new Controller({ ...options, translate: { ...options.translate, digest }, cache });
+  const controller = new Controller({ ...options, translate: translateOptions(options.settings), cache });
   const xds = new XdsServer({
     cache,
     credentials: options.xds.credentials,

@@ -9,6 +9,10 @@ import {
 } from "#proto/envoy/config/cluster/v3/cluster_pb.js";
 import { ApiVersion } from "#proto/envoy/config/core/v3/config_source_pb.js";
 import type { LbEndpointSchema } from "#proto/envoy/config/endpoint/v3/endpoint_components_pb.js";
+import {
+  type CertificateValidationContextSchema,
+  SubjectAltNameMatcher_SanType,
+} from "#proto/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
 import { UpstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import { HttpProtocolOptionsSchema } from "#proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 import type * as ir from "../ir/ir.ts";
@@ -105,16 +109,39 @@ const HTTP2 = anyPack(
   }),
 );
 
-function tlsTransportSocket({ sni }: ir.UpstreamTls, http2: boolean): NonNullable<ClusterInit["transportSocket"]> {
+function tlsTransportSocket(
+  { sni, validation }: ir.UpstreamTls,
+  http2: boolean,
+): NonNullable<ClusterInit["transportSocket"]> {
   const context = create(UpstreamTlsContextSchema, {
     sni: sni ?? "",
-    commonTlsContext: { alpnProtocols: [http2 ? "h2" : "http/1.1"] },
+    commonTlsContext: {
+      alpnProtocols: [http2 ? "h2" : "http/1.1"],
+      validationContextType:
+        validation === undefined
+          ? { case: undefined }
+          : { case: "validationContext", value: validationContext(validation) },
+    },
   });
   return {
     name: "envoy.transport_sockets.tls",
     configType: { case: "typedConfig", value: anyPack(UpstreamTlsContextSchema, context) },
   };
 }
+
+function validationContext({ authoritiesPem, subjectName }: ir.UpstreamValidation): ValidationContext {
+  return {
+    trustedCa: { specifier: { case: "inlineString", value: authoritiesPem } },
+    matchTypedSubjectAltNames: [
+      {
+        sanType: SubjectAltNameMatcher_SanType.DNS,
+        matcher: { matchPattern: { case: "exact", value: subjectName }, ignoreCase: true },
+      },
+    ],
+  };
+}
+
+type ValidationContext = MessageInitShape<typeof CertificateValidationContextSchema>;
 
 function thresholds({ maxConnections, maxPendingRequests, maxRequests, maxRetries }: ir.CircuitBreakers): Thresholds {
   return {

@@ -1,13 +1,21 @@
 import { createRegistry, type DescMessage, fromBinary, type JsonValue, toJson } from "@bufbuild/protobuf";
+import { StringValueSchema } from "@bufbuild/protobuf/wkt";
 import { ClusterSchema } from "#proto/envoy/config/cluster/v3/cluster_pb.js";
 import { ClusterLoadAssignmentSchema } from "#proto/envoy/config/endpoint/v3/endpoint_pb.js";
 import { ListenerSchema } from "#proto/envoy/config/listener/v3/listener_pb.js";
 import { ScopedRouteConfigurationSchema } from "#proto/envoy/config/route/v3/scoped_route_pb.js";
 import { LuaSchema } from "#proto/envoy/extensions/filters/http/lua/v3/lua_pb.js";
 import { RouterSchema } from "#proto/envoy/extensions/filters/http/router/v3/router_pb.js";
+import { TlsInspectorSchema } from "#proto/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
 import { HttpConnectionManagerSchema } from "#proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 import { HeaderMutationSchema } from "#proto/envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation_pb.js";
-import { UpstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
+import { ServerNameInputSchema } from "#proto/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.js";
+import { SNISchema } from "#proto/envoy/extensions/transport_sockets/tls/cert_mappers/sni/v3/sni_pb.js";
+import { ConfigSchema as OnDemandSecretSchema } from "#proto/envoy/extensions/transport_sockets/tls/cert_selectors/on_demand_secret/v3/config_pb.js";
+import {
+  DownstreamTlsContextSchema,
+  UpstreamTlsContextSchema,
+} from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import { HttpProtocolOptionsSchema } from "#proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 import type { Resource, ResourceType } from "./resource.ts";
 
@@ -30,6 +38,12 @@ const registry = createRegistry(
   RouterSchema,
   HttpProtocolOptionsSchema,
   UpstreamTlsContextSchema,
+  DownstreamTlsContextSchema,
+  OnDemandSecretSchema,
+  SNISchema,
+  TlsInspectorSchema,
+  ServerNameInputSchema,
+  StringValueSchema,
 );
 
 /** Resources as Envoy's own JSON and YAML have them, by type, in the order given. */

@@ -1,38 +1,173 @@
-import { create, toBinary } from "@bufbuild/protobuf";
-import { anyPack } from "@bufbuild/protobuf/wkt";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { anyPack, StringValueSchema } from "@bufbuild/protobuf/wkt";
 import { HeaderValueOption_HeaderAppendAction } from "#proto/envoy/config/core/v3/base_pb.js";
 import { ApiVersion } from "#proto/envoy/config/core/v3/config_source_pb.js";
+import type { FilterChainSchema } from "#proto/envoy/config/listener/v3/listener_components_pb.js";
 import { ListenerSchema } from "#proto/envoy/config/listener/v3/listener_pb.js";
 import { LuaSchema } from "#proto/envoy/extensions/filters/http/lua/v3/lua_pb.js";
 import { RouterSchema } from "#proto/envoy/extensions/filters/http/router/v3/router_pb.js";
+import { TlsInspectorSchema } from "#proto/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
 import { HttpConnectionManagerSchema } from "#proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 import { HeaderMutationSchema } from "#proto/envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation_pb.js";
-import { httpScope, SCOPE_HEADER } from "./names.ts";
+import { ServerNameInputSchema } from "#proto/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.js";
+import { SNISchema } from "#proto/envoy/extensions/transport_sockets/tls/cert_mappers/sni/v3/sni_pb.js";
+import { ConfigSchema as OnDemandSecretSchema } from "#proto/envoy/extensions/transport_sockets/tls/cert_selectors/on_demand_secret/v3/config_pb.js";
+import { TlsParameters_TlsProtocol } from "#proto/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
+import { DownstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
+import type { Matcher_OnMatchSchema } from "#proto/xds/type/matcher/v3/matcher_pb.js";
+import type * as ir from "../ir/ir.ts";
+import { httpScope, httpsScope, SCOPE_HEADER } from "./names.ts";
 import type { Draft } from "./resource.ts";
 
 export type ListenerOptions = {
   /** The address that Envoy listens on. */
   readonly address: string;
   readonly httpPort: number;
+  readonly httpsPort: number;
+  /** Hosts that do not ask for a newer version of TLS are served with this one. */
+  readonly minimumTlsVersion: ir.TlsVersion;
 };
 
 /** The listener of the insecure port. It depends on no object, so that no change of a host ever touches it. */
 export function httpListenerDraft(options: ListenerOptions): Draft {
+  return listenerDraft("http", () => ({
+    address: socketAddress(options.address, options.httpPort),
+    filterChains: [{ filters: [connectionManager("http", httpScope("%REQ(:AUTHORITY)%"))] }],
+  }));
+}
+
+/**
+ * The listener of the secure port. Ordinary hosts do not show in it: their certificates are fetched by name and their
+ * routes selected by scope. `exceptions` are the hosts that {@link needsFilterChain} is true of, by name.
+ */
+export function httpsListenerDraft(options: ListenerOptions, exceptions: readonly ir.Host[]): Draft {
+  return listenerDraft("https", () => ({
+    address: socketAddress(options.address, options.httpsPort),
+    listenerFilters: [
+      {
+        name: "tls_inspector",
+        configType: { case: "typedConfig", value: anyPack(TlsInspectorSchema, create(TlsInspectorSchema)) },
+      },
+    ],
+    filterChains: versionsFrom(options.minimumTlsVersion).map(httpsFilterChain),
+    filterChainMatcher: chooseFilterChain(options, exceptions),
+  }));
+}
+
+/** Whether the host is told apart from others before its scope is: such hosts cost an update of the listener. */
+export function needsFilterChain({ tls }: ir.Host, options: ListenerOptions): boolean {
+  return tls !== undefined && tls.minimumVersion !== options.minimumTlsVersion;
+}
+
+type ListenerInit = Exclude<MessageInitShape<typeof ListenerSchema>, { $typeName: string }>;
+type FilterChainInit = Exclude<MessageInitShape<typeof FilterChainSchema>, { $typeName: string }>;
+
+function listenerDraft(name: string, listener: () => ListenerInit): Draft {
+  const encode = () => toBinary(ListenerSchema, create(ListenerSchema, { name, ...listener() }));
+  return { type: "listener", name, nameIsContent: false, clusters: [], origins: [], encode };
+}
+
+const VERSIONS = {
+  "1.1": TlsParameters_TlsProtocol.TLSv1_1,
+  "1.2": TlsParameters_TlsProtocol.TLSv1_2,
+  "1.3": TlsParameters_TlsProtocol.TLSv1_3,
+} as const;
+
+function versionsFrom(lowest: ir.TlsVersion): readonly ir.TlsVersion[] {
+  return (["1.1", "1.2", "1.3"] as const).filter((version) => version >= lowest);
+}
+
+function versionChain(version: ir.TlsVersion): string {
+  return `https-tls-${version}`;
+}
+
+/** By the server name that the client asks for; most take the chain of the lowest version. */
+function chooseFilterChain(options: ListenerOptions, exceptions: readonly ir.Host[]): MatcherInit {
+  const onNoMatch = filterChainNamed(versionChain(options.minimumTlsVersion));
+  if (exceptions.length === 0) return { onNoMatch };
+  const map = Object.fromEntries(
+    exceptions.map(({ name, tls }) => [
+      name,
+      filterChainNamed(versionChain(tls?.minimumVersion ?? options.minimumTlsVersion)),
+    ]),
+  );
+  const input = {
+    name: "server_name",
+    typedConfig: anyPack(ServerNameInputSchema, create(ServerNameInputSchema)),
+  };
   return {
-    type: "listener",
-    name: "http",
-    nameIsContent: true,
-    clusters: [],
-    origins: [],
-    encode: () =>
-      toBinary(
-        ListenerSchema,
-        create(ListenerSchema, {
-          name: "http",
-          address: socketAddress(options.address, options.httpPort),
-          filterChains: [{ filters: [connectionManager("http", httpScope("%REQ(:AUTHORITY)%"))] }],
-        }),
-      ),
+    matcherType: { case: "matcherTree", value: { input, treeType: { case: "exactMatchMap", value: { map } } } },
+    onNoMatch,
+  };
+}
+
+type MatcherInit = NonNullable<ListenerInit["filterChainMatcher"]>;
+
+function filterChainNamed(name: string): MessageInitShape<typeof Matcher_OnMatchSchema> {
+  const typedConfig = anyPack(StringValueSchema, create(StringValueSchema, { value: name }));
+  return { onMatch: { case: "action", value: { name, typedConfig } } };
+}
+
+/** How long a client's handshake may take, in which Envoy fetches the host's certificate if it has not got it yet. */
+const HANDSHAKE_TIMEOUT = { seconds: 5n };
+
+function httpsFilterChain(version: ir.TlsVersion): FilterChainInit {
+  return {
+    name: versionChain(version),
+    transportSocketConnectTimeout: HANDSHAKE_TIMEOUT,
+    transportSocket: terminate(version, ["h2", "http/1.1"]),
+    filters: [connectionManager("https", httpsScope("%REQUESTED_SERVER_NAME%"))],
+  };
+}
+
+/** What a client without a server name is taken to ask for: no host has this name, so it is refused. */
+const NO_SERVER_NAME = "|";
+
+/**
+ * Ciphers of TLS before 1.3, all with forward secrecy. Envoy's own list has none that TLS 1.1 could use; those at the end
+ * are for it alone.
+ */
+const CIPHERS_WITH_1_1 = [
+  "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]",
+  "[ECDHE-RSA-AES128-GCM-SHA256|ECDHE-RSA-CHACHA20-POLY1305]",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-RSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-AES128-SHA",
+  "ECDHE-RSA-AES128-SHA",
+  "ECDHE-ECDSA-AES256-SHA",
+  "ECDHE-RSA-AES256-SHA",
+];
+
+function terminate(
+  version: ir.TlsVersion,
+  alpnProtocols: readonly string[],
+): NonNullable<FilterChainInit["transportSocket"]> {
+  const ads = { configSourceSpecifier: { case: "ads" as const, value: {} }, resourceApiVersion: ApiVersion.V3 };
+  const byServerName = create(SNISchema, { defaultValue: NO_SERVER_NAME });
+  const onDemand = create(OnDemandSecretSchema, {
+    configSource: ads,
+    certificateMapper: { name: "server_name", typedConfig: anyPack(SNISchema, byServerName) },
+  });
+  const context = create(DownstreamTlsContextSchema, {
+    // Certificates on demand do not go together with resumption: Envoy refuses the listener.
+    sessionTicketKeysType: { case: "disableStatelessSessionResumption", value: true },
+    disableStatefulSessionResumption: true,
+    commonTlsContext: {
+      alpnProtocols: [...alpnProtocols],
+      tlsParams: {
+        tlsMinimumProtocolVersion: VERSIONS[version],
+        tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
+        cipherSuites: version === "1.1" ? CIPHERS_WITH_1_1 : [],
+      },
+      customTlsCertificateSelector: {
+        name: "on_demand_secret",
+        typedConfig: anyPack(OnDemandSecretSchema, onDemand),
+      },
+    },
+  });
+  return {
+    name: "envoy.transport_sockets.tls",
+    configType: { case: "typedConfig", value: anyPack(DownstreamTlsContextSchema, context) },
   };
 }
 

@@ -4,14 +4,19 @@ import {
   type ScopedRouteConfiguration,
   ScopedRouteConfigurationSchema,
 } from "#proto/envoy/config/route/v3/scoped_route_pb.js";
-import { httpScope } from "./names.ts";
+import { httpScope, httpsScope } from "./names.ts";
 import type { Resource } from "./resource.ts";
 
-/** `host` as in the Host header, `path` as in the request line, with its query if it has one. */
-export type HttpRequest = { readonly host: string; readonly path: string };
+/**
+ * `host` as in the Host header, `path` as in the request line, with its query if it has one. `serverName` is the one of the
+ * TLS connection; without it, the request is one to the insecure port.
+ */
+export type HttpRequest = { readonly host: string; readonly path: string; readonly serverName?: string };
 
 /** What Envoy does with a request. `route` is undefined where no route was asked. */
 export type RequestAnswer =
+  /** There is no certificate for the server name, so there is no request. */
+  | { readonly kind: "refused" }
   | { readonly kind: "status"; readonly status: number; readonly route: string | undefined }
   | {
       readonly kind: "forward";
@@ -23,11 +28,17 @@ export type RequestAnswer =
     };
 
 /** Which route a request takes, decided from the encoded resources by the rules that Envoy itself follows. */
-export function matchRequest(resources: Iterable<Resource>, { host, path }: HttpRequest): RequestAnswer {
+export function matchRequest(resources: Iterable<Resource>, { host, path, serverName }: HttpRequest): RequestAnswer {
+  const secret = serverName?.toLowerCase();
+  if (secret !== undefined && !hasSecret(resources, secret)) return { kind: "refused" };
   const normalized = normalizePath(path);
   if (normalized === undefined) return { kind: "status", status: 400, route: undefined };
-  const scope = scopeOf(resources, host);
-  const virtualHost = scope?.routeConfiguration?.virtualHosts.find(({ domains }) => domains.includes("*"));
+  const hostName = host.replace(/\.(?=:\d+$|$)/, "").split(":")[0] ?? "";
+  const scope = secret === undefined ? scopeOf(resources, hostName) : findScope(resources, httpsScope(secret));
+  const virtualHosts = scope?.routeConfiguration?.virtualHosts ?? [];
+  const virtualHost =
+    virtualHosts.find(({ domains }) => domains.includes(lowerAscii(hostName))) ??
+    virtualHosts.find(({ domains }) => domains.includes("*"));
   const [pathOnly, query] = splitQuery(normalized);
   for (const route of virtualHost?.routes ?? []) {
     const matched = route.match && matchedPart(route.match, pathOnly);
@@ -66,20 +77,30 @@ export function normalizePath(path: string): string | undefined {
 
 /** Exact bytes first, then lower case, then the catch-all: as the listener's filter looks for it. */
 function scopeOf(resources: Iterable<Resource>, host: string): ScopedRouteConfiguration | undefined {
-  const scopes = new Map<string, Resource>();
-  for (const resource of resources) {
-    if (resource.type === "scopedRoute") scopes.set(resource.name, resource);
-  }
-  const name = host.replace(/\.(?=:\d+$|$)/, "").split(":")[0] ?? "";
-  const asciiLower = name.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
-  for (const candidate of [name, asciiLower, "*"].map(httpScope)) {
-    const found = scopes.get(candidate);
-    if (found === undefined) continue;
-    const scope = fromBinary(ScopedRouteConfigurationSchema, found.body);
-    const fragment = scope.key?.fragments[0]?.type;
-    if (fragment?.case === "stringKey" && fragment.value === candidate) return scope;
+  for (const candidate of [host, lowerAscii(host), "*"]) {
+    const scope = findScope(resources, httpScope(candidate));
+    if (scope !== undefined) return scope;
   }
   return undefined;
+}
+
+function findScope(resources: Iterable<Resource>, name: string): ScopedRouteConfiguration | undefined {
+  for (const resource of resources) {
+    if (resource.type !== "scopedRoute" || resource.name !== name) continue;
+    const scope = fromBinary(ScopedRouteConfigurationSchema, resource.body);
+    const fragment = scope.key?.fragments[0]?.type;
+    if (fragment?.case === "stringKey" && fragment.value === name) return scope;
+  }
+  return undefined;
+}
+
+function hasSecret(resources: Iterable<Resource>, name: string): boolean {
+  for (const resource of resources) if (resource.type === "secret" && resource.name === name) return true;
+  return false;
+}
+
+function lowerAscii(text: string): string {
+  return text.replace(/[A-Z]/g, (letter) => letter.toLowerCase());
 }
 
 function splitQuery(path: string): readonly [string, string] {
@@ -114,6 +135,8 @@ function answer({ name, action }: Route, matched: string, path: string, query: s
       return { kind: "forward", route: name, clusters: clustersOf(action.value), path: rewritten + query };
     }
     case "redirect":
+      if (action.value.schemeRewriteSpecifier.case !== "httpsRedirect") throw new Error("no rule for this redirect");
+      return { kind: "status", status: 301, route: name };
     case "filterAction":
     case "nonForwardingAction":
     case undefined:

@@ -15,6 +15,17 @@ export function httpScope(host: string): string {
   return `h|${host}`;
 }
 
+/** The scope of a host's requests on the secure port, by the server name of the connection. */
+export function httpsScope(host: string): string {
+  return `s|${host}`;
+}
+
+/** Name of the 421 for a request whose Host is not the server name of its connection. */
+export const MISDIRECTED = "misdirected";
+
+/** Name of the redirect of requests that no route takes on the insecure port of a TLS host. */
+export const REDIRECT = "redirect";
+
 /**
  * `namespace/service/port/hash`, with the hash taken over everything in the cluster: the name determines the content, so that
  * a change makes a new cluster and Envoy can warm it before the old one goes.

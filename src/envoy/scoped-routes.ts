@@ -1,14 +1,25 @@
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import type { RouteSchema } from "#proto/envoy/config/route/v3/route_components_pb.js";
+import type { RouteSchema, VirtualHostSchema } from "#proto/envoy/config/route/v3/route_components_pb.js";
 import { ScopedRouteConfigurationSchema } from "#proto/envoy/config/route/v3/scoped_route_pb.js";
 import type * as ir from "../ir/ir.ts";
 import { clusterDraft, unavailableClusterDraft } from "./clusters.ts";
-import { clusterName, httpScope, NO_ROUTE, routeName, SCOPE_HEADER, UNAVAILABLE_CLUSTER } from "./names.ts";
+import {
+  clusterName,
+  httpScope,
+  httpsScope,
+  MISDIRECTED,
+  NO_ROUTE,
+  REDIRECT,
+  routeName,
+  SCOPE_HEADER,
+  UNAVAILABLE_CLUSTER,
+} from "./names.ts";
 import type { Digest, Draft } from "./resource.ts";
+import { certificateDraft } from "./secrets.ts";
 
 type RouteInit = Exclude<MessageInitShape<typeof RouteSchema>, { $typeName: string }>;
 
-/** Everything that Envoy needs in order to serve one host: its scope and the clusters that its routes lead to. */
+/** Everything that Envoy needs in order to serve one host: its scopes, its certificate, and the clusters of its routes. */
 export function hostDrafts(host: ir.Host, digest: Digest): readonly Draft[] {
   const clusters = new Map<string, Draft>();
   const nameOf = (cluster: ir.Cluster | undefined): string => {
@@ -18,46 +29,112 @@ export function hostDrafts(host: ir.Host, digest: Digest): readonly Draft[] {
     }
     return name;
   };
-  const routes = [...host.routes.flatMap((route) => routeMessages(route, nameOf)), notFound()];
+  const scopes = [insecureScope(host, nameOf), ...(host.tls === undefined ? [] : [secureScope(host, nameOf)])];
+  const certificates = host.tls === undefined ? [] : [certificateDraft(host, host.tls.certificate)];
+  return [...clusters.values(), ...certificates, ...scopes.map((scope) => scopeDraft(host, scope))];
+}
+
+type Scope = {
+  readonly name: string;
+  readonly virtualHosts: readonly VirtualHostInit[];
+  readonly clusters: ReadonlySet<string>;
+  /** Whether the Host of a request still decides anything, once the scope is selected. */
+  readonly matchesHosts: boolean;
+};
+type VirtualHostInit = Exclude<MessageInitShape<typeof VirtualHostSchema>, { $typeName: string }>;
+
+function insecureScope(host: ir.Host, nameOf: NameOf): Scope {
   const name = httpScope(host.name);
-  const scope: Draft = {
+  const clusters = new Set<string>();
+  const routes = host.routes.flatMap((route) =>
+    route.insecure === "redirect"
+      ? [redirect(routeName(route.origin), pathMatch(route))]
+      : routeMessages(route, recording(nameOf, clusters)),
+  );
+  const last = host.redirectsUnmatched ? redirect(REDIRECT, EVERYTHING) : notFound();
+  // The scope has selected the host already, in whatever case and with whatever port it was asked for.
+  const virtualHosts = [{ name, domains: ["*"], routes: [...routes, last] }];
+  return { name, virtualHosts, clusters, matchesHosts: false };
+}
+
+/**
+ * The scope is that of the connection's server name. A request for another host on the same connection would be served
+ * under the wrong certificate and TLS version: it is sent away with a 421, upon which browsers open a connection of its own.
+ */
+function secureScope(host: ir.Host, nameOf: NameOf): Scope {
+  const name = httpsScope(host.name);
+  const clusters = new Set<string>();
+  const routes = host.routes.flatMap((route) => routeMessages(route, recording(nameOf, clusters)));
+  const virtualHosts = [
+    { name, domains: [host.name], routes: [...routes, notFound()] },
+    { name: MISDIRECTED, domains: ["*"], routes: [directResponse(MISDIRECTED, EVERYTHING, 421)] },
+  ];
+  return { name, virtualHosts, clusters, matchesHosts: true };
+}
+
+type NameOf = (cluster: ir.Cluster | undefined) => string;
+
+function recording(nameOf: NameOf, into: Set<string>): NameOf {
+  return (cluster) => {
+    const name = nameOf(cluster);
+    into.add(name);
+    return name;
+  };
+}
+
+function scopeDraft(host: ir.Host, { name, virtualHosts, clusters, matchesHosts }: Scope): Draft {
+  return {
     type: "scopedRoute",
     name,
     nameIsContent: false,
-    clusters: [...clusters.keys()].sort(),
+    clusters: [...clusters].sort(),
     origins: host.objects,
-    encode: () => encodeScope(name, routes),
+    encode: () => {
+      const message = create(ScopedRouteConfigurationSchema, {
+        name,
+        key: { fragments: [{ type: { case: "stringKey", value: name } }] },
+        routeConfiguration: {
+          name,
+          virtualHosts: [...virtualHosts],
+          ...(matchesHosts ? { ignorePortInHostMatching: true } : {}),
+          requestHeadersToRemove: [SCOPE_HEADER],
+          // Otherwise Envoy refuses the whole host for one cluster that it refused before.
+          validateClusters: false,
+        },
+      });
+      return toBinary(ScopedRouteConfigurationSchema, message);
+    },
   };
-  return [...clusters.values(), scope];
 }
 
-function encodeScope(name: string, routes: readonly RouteInit[]): Uint8Array {
-  const message = create(ScopedRouteConfigurationSchema, {
-    name,
-    key: { fragments: [{ type: { case: "stringKey", value: name } }] },
-    routeConfiguration: {
-      name,
-      // The scope has selected the host already, in whatever case and with whatever port it was asked for.
-      virtualHosts: [{ name, domains: ["*"], routes: [...routes] }],
-      requestHeadersToRemove: [SCOPE_HEADER],
-      // Otherwise Envoy refuses the whole host for one cluster that it refused before.
-      validateClusters: false,
-    },
-  });
-  return toBinary(ScopedRouteConfigurationSchema, message);
+type Match = NonNullable<RouteInit["match"]>;
+
+const EVERYTHING: Match = { pathSpecifier: { case: "prefix", value: "" } };
+
+function pathMatch({ match: { path } }: ir.Route): Match {
+  return path === "/"
+    ? { pathSpecifier: { case: "prefix", value: "/" } }
+    : { pathSpecifier: { case: "pathSeparatedPrefix", value: path } };
+}
+
+function directResponse(name: string, match: Match, status: number): RouteInit {
+  return { name, match, action: { case: "directResponse", value: { status } } };
+}
+
+/** To the same host, path and query on the secure port. */
+function redirect(name: string, match: Match): RouteInit {
+  const value = { schemeRewriteSpecifier: { case: "httpsRedirect" as const, value: true } };
+  return { name, match, action: { case: "redirect", value } };
 }
 
 /** A route with a rewrite needs two of Envoy's: one for the prefix itself and one for what lies below it. */
-function routeMessages(route: ir.Route, nameOf: (cluster: ir.Cluster | undefined) => string): readonly RouteInit[] {
+function routeMessages(route: ir.Route, nameOf: NameOf): readonly RouteInit[] {
   const name = routeName(route.origin);
   const { path } = route.match;
-  const match: NonNullable<RouteInit["match"]> =
-    path === "/"
-      ? { pathSpecifier: { case: "prefix", value: "/" } }
-      : { pathSpecifier: { case: "pathSeparatedPrefix", value: path } };
+  const match = pathMatch(route);
   switch (route.action.kind) {
     case "unavailable":
-      return [{ name, match, action: { case: "directResponse", value: { status: 503 } } }];
+      return [directResponse(name, match, 503)];
     case "forward": {
       const target = forwardTo(route.action.shares, nameOf);
       const { prefixRewrite } = route.action;
@@ -82,10 +159,7 @@ function routeMessages(route: ir.Route, nameOf: (cluster: ir.Cluster | undefined
 
 type RouteAction = Extract<NonNullable<RouteInit["action"]>, { case: "route" }>["value"];
 
-function forwardTo(
-  shares: readonly ir.Share[],
-  nameOf: (cluster: ir.Cluster | undefined) => string,
-): Exclude<RouteAction, { $typeName: string }> {
+function forwardTo(shares: readonly ir.Share[], nameOf: NameOf): Exclude<RouteAction, { $typeName: string }> {
   const [only, ...others] = shares;
   if (only !== undefined && others.length === 0) {
     return { clusterSpecifier: { case: "cluster", value: nameOf(only.cluster) } };
@@ -100,9 +174,5 @@ function withSlash(path: string): string {
 
 /** Named, because a request that no named route takes is looked up again elsewhere: see the listener's filter. */
 function notFound(): RouteInit {
-  return {
-    name: NO_ROUTE,
-    match: { pathSpecifier: { case: "prefix", value: "" } },
-    action: { case: "directResponse", value: { status: 404 } },
-  };
+  return directResponse(NO_ROUTE, EVERYTHING, 404);
 }

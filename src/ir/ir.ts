@@ -11,11 +11,28 @@ export type Host = {
   readonly name: string;
   /** Longest prefix first. No two have the same match. */
   readonly routes: readonly Route[];
+  /** Whether what no route takes on the insecure port is sent to the secure one rather than refused. */
+  readonly redirectsUnmatched: boolean;
+  /** Undefined: the host is not on the secure port. */
+  readonly tls: HostTls | undefined;
   /** Keys of all objects that had a say in this host, sorted. */
   readonly objects: readonly string[];
 };
 
-export type Route = { readonly match: PathMatch; readonly origin: Origin; readonly action: Action };
+export type HostTls = { readonly certificate: Certificate; readonly minimumVersion: TlsVersion };
+
+export type TlsVersion = "1.1" | "1.2" | "1.3";
+
+/** In PEM. The key is wrapped, so that it cannot be printed by accident. */
+export type Certificate = { readonly chainPem: string; readonly keyPem: { readonly reveal: () => string } };
+
+export type Route = {
+  readonly match: PathMatch;
+  readonly origin: Origin;
+  readonly action: Action;
+  /** What a request on the insecure port gets: the action, or a redirect to the secure port. */
+  readonly insecure: "serve" | "redirect";
+};
 
 /** `prefix` is by segments: `/blog` matches `/blog` and `/blog/x`, not `/blogger`. It has no trailing slash unless it is `/`. */
 export type PathMatch = { readonly kind: "prefix"; readonly path: string };
@@ -48,7 +65,10 @@ export type Cluster = {
 };
 
 /** `sni` is undefined where no name is known: then none is sent. */
-export type UpstreamTls = { readonly sni: string | undefined };
+export type UpstreamTls = { readonly sni: string | undefined; readonly validation: UpstreamValidation | undefined };
+
+/** The backend must show a certificate for this name, issued by one of these authorities (PEM). */
+export type UpstreamValidation = { readonly authoritiesPem: string; readonly subjectName: string };
 
 /** Limits of each Envoy for the whole cluster; Envoy's own default stands where one is undefined. */
 export type CircuitBreakers = {

@@ -1,4 +1,5 @@
 import { type ApiObject, KINDS, type Kind } from "../api/kinds.ts";
+import { isName, isNamespace } from "../api/names.ts";
 import { type ObjectKey, objectKey } from "../api/object-key.ts";
 import { join } from "./field-path.ts";
 import type { FieldPart, Place, SourceProblem } from "./source.ts";
@@ -41,10 +42,6 @@ const LOOK_ALIKES: readonly { readonly is: (apiVersion: string, kind: string) =>
     text: "Endpoints are not read; write an EndpointSlice",
   },
 ];
-
-/** Names that an API server takes: RFC 1123. */
-const LABEL = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
-const SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 
 /**
  * The objects of the kinds we read in a YAML or JSON text. Other kinds are left out in silence, as the same files often
@@ -160,14 +157,14 @@ function decodeManifest(kind: Kind, raw: RawObject): Found {
   if (name === undefined) return errorAt(raw, "metadata.name", `${kind.kind} without metadata.name`);
   if (typeof name !== "string")
     return errorAt(raw, "metadata.name", "metadata.name must be a string: put it in quotes");
-  if (name.length > 253 || !SUBDOMAIN.test(name)) {
+  if (!isName(name)) {
     const text = `metadata.name ${shown(name)} is no name for Kubernetes, which takes lower-case letters, digits, "-" and "."`;
     return errorAt(raw, "metadata.name", text);
   }
   if (typeof namespace !== "string") {
     return errorAt(raw, "metadata.namespace", "metadata.namespace must be a string: put it in quotes");
   }
-  if (namespace !== "" && !LABEL.test(namespace)) {
+  if (namespace !== "" && !isNamespace(namespace)) {
     const text = `metadata.namespace ${shown(namespace)} is no namespace for Kubernetes, which takes lower-case letters, digits and "-"`;
     return errorAt(raw, "metadata.namespace", text);
   }

@@ -1,3 +1,4 @@
+import type { CertificateDelegation } from "../api/certificate-delegation.ts";
 import type { EndpointSlice } from "../api/endpoint-slice.ts";
 import { hostnameFault } from "../api/hostname.ts";
 import type { IngressRoute } from "../api/ingress-route.ts";
@@ -5,6 +6,7 @@ import type { ApiObject, ObjectChange } from "../api/kinds.ts";
 import { type ObjectKey, objectKey } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
 import { sameValue } from "../api/same-value.ts";
+import type { Secret } from "../api/secret.ts";
 import type { KubeService } from "../api/service.ts";
 import type { Fact, Unit, View } from "./view.ts";
 
@@ -22,6 +24,8 @@ export type Touched = {
 export class Store implements View {
   readonly #objects = new Map<ObjectKey, ApiObject>();
   readonly #claims = new Map<Unit, Map<ObjectKey, IngressRoute>>();
+  /** By namespace. */
+  readonly #certificateDelegations = new Map<string, Map<ObjectKey, CertificateDelegation>>();
   readonly #slices = new Map<string, Map<ObjectKey, EndpointSlice>>();
 
   /** Changes that leave an object's meaning alone (its status, its labels) touch nothing. */
@@ -50,8 +54,7 @@ export class Store implements View {
   }
 
   claims(unit: Unit): readonly IngressRoute[] {
-    const claims = [...(this.#claims.get(unit) ?? [])];
-    return claims.sort(([a], [b]) => byCodeUnit(a, b)).map(([, ingressRoute]) => ingressRoute);
+    return byKey(this.#claims.get(unit));
   }
 
   ingressRoute(namespace: string, name: string): IngressRoute | undefined {
@@ -64,10 +67,18 @@ export class Store implements View {
     return object?.kind === "Service" ? object : undefined;
   }
 
+  secret(namespace: string, name: string): Secret | undefined {
+    const object = this.#objects.get(objectKey("Secret", namespace, name));
+    return object?.kind === "Secret" ? object : undefined;
+  }
+
+  certificateDelegations(namespace: string): readonly CertificateDelegation[] {
+    return byKey(this.#certificateDelegations.get(namespace));
+  }
+
   /** The EndpointSlices of one Service, in the order of their keys. */
   slices(namespace: string, service: string): readonly EndpointSlice[] {
-    const slices = [...(this.#slices.get(`${namespace}/${service}`) ?? [])];
-    return slices.sort(([a], [b]) => byCodeUnit(a, b)).map(([, slice]) => slice);
+    return byKey(this.#slices.get(`${namespace}/${service}`));
   }
 
   #index(
@@ -86,8 +97,15 @@ export class Store implements View {
         return;
       }
       case "Service":
+      case "Secret":
         touched.facts.add(objectFact(key));
         return;
+      case "TLSCertificateDelegation": {
+        const { namespace } = object.metadata;
+        touched.facts.add(delegationsFact(namespace));
+        updateIndex(this.#certificateDelegations, namespace, key, how === "add" ? object : undefined);
+        return;
+      }
       case "EndpointSlice": {
         if (object.service === undefined) return;
         const service = `${object.metadata.namespace}/${object.service}`;
@@ -104,12 +122,21 @@ export function objectFact(key: ObjectKey): Fact {
   return key as string as Fact;
 }
 
+/** The fact that a namespace lets others use its Secrets as it does. */
+export function delegationsFact(namespace: string): Fact {
+  return `delegations/${namespace}` as Fact;
+}
+
 /** The host that a root claims, or the root's own name when it names no usable host; undefined for what is not a root. */
 export function unitOf(key: ObjectKey, ingressRoute: IngressRoute): Unit | undefined {
   if (ingressRoute.virtualHost === undefined) return undefined;
   const { fqdn } = ingressRoute.virtualHost;
   // A host name holds no slash, so the two cannot meet.
   return (fqdn === undefined || hostnameFault(fqdn) !== undefined ? key : fqdn.toLowerCase()) as string as Unit;
+}
+
+function byKey<Item>(items: ReadonlyMap<ObjectKey, Item> | undefined): readonly Item[] {
+  return [...(items ?? [])].sort(([a], [b]) => byCodeUnit(a, b)).map(([, item]) => item);
 }
 
 function updateIndex<Outer, Item>(

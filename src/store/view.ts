@@ -1,4 +1,6 @@
+import type { CertificateDelegation } from "../api/certificate-delegation.ts";
 import type { IngressRoute } from "../api/ingress-route.ts";
+import type { Secret } from "../api/secret.ts";
 import type { KubeService } from "../api/service.ts";
 
 /** The name of something that compile can ask, whether or not it exists, such as `Service/default/web`. */
@@ -16,4 +18,7 @@ export interface View {
   claims(unit: Unit): readonly IngressRoute[];
   ingressRoute(namespace: string, name: string): IngressRoute | undefined;
   service(namespace: string, name: string): KubeService | undefined;
+  secret(namespace: string, name: string): Secret | undefined;
+  /** What the owners of a namespace let others use of it, in the order of their keys. */
+  certificateDelegations(namespace: string): readonly CertificateDelegation[];
 }

@@ -1,7 +1,9 @@
+import type { CertificateDelegation } from "../api/certificate-delegation.ts";
 import type { IngressRoute } from "../api/ingress-route.ts";
 import { objectKey } from "../api/object-key.ts";
+import type { Secret } from "../api/secret.ts";
 import type { KubeService } from "../api/service.ts";
-import { objectFact } from "../store/store.ts";
+import { delegationsFact, objectFact } from "../store/store.ts";
 import type { Fact, Unit, View } from "../store/view.ts";
 
 /** Answers from another view and remembers what was asked, whether or not it was there. */
@@ -26,6 +28,16 @@ export class RecordingView implements View {
   service(namespace: string, name: string): KubeService | undefined {
     this.facts.add(objectFact(objectKey("Service", namespace, name)));
     return this.#view.service(namespace, name);
+  }
+
+  secret(namespace: string, name: string): Secret | undefined {
+    this.facts.add(objectFact(objectKey("Secret", namespace, name)));
+    return this.#view.secret(namespace, name);
+  }
+
+  certificateDelegations(namespace: string): readonly CertificateDelegation[] {
+    this.facts.add(delegationsFact(namespace));
+    return this.#view.certificateDelegations(namespace);
   }
 }
 

@@ -7,7 +7,7 @@ import { selfProblems } from "../compile/ingressroute/self-check.ts";
 import type { CompileOptions } from "../compile/options.ts";
 import { compileUnit } from "../compile/unit.ts";
 import { type Verdict, verdictOf } from "../compile/verdicts.ts";
-import { httpListenerDraft, type ListenerOptions } from "../envoy/listeners.ts";
+import { httpListenerDraft, httpsListenerDraft, type ListenerOptions, needsFilterChain } from "../envoy/listeners.ts";
 import { loadAssignmentDraft } from "../envoy/load-assignments.ts";
 import { loadAssignmentName } from "../envoy/names.ts";
 import type { Digest, Draft, Resource } from "../envoy/resource.ts";
@@ -64,6 +64,9 @@ export class Translator {
   /** By Service: its ports whose load assignment some cluster uses, by the name of that. */
   readonly #portsInUse = new Map<string, Map<string, ir.ServicePort>>();
   readonly #verdicts = new Map<ObjectKey, Verdict>();
+  /** Hosts that show in the listener of the secure port. */
+  readonly #exceptions = new Map<Unit, ir.Host>();
+  #isListenerStale = false;
   readonly #failing = new Set<string>();
   #unitsCompiled = 0;
   #isFirst = true;
@@ -78,6 +81,7 @@ export class Translator {
     if (this.#isFirst) {
       this.#isFirst = false;
       this.#table.hold(this.#table.prepare(httpListenerDraft(this.#options.listeners)));
+      this.#table.hold(this.#table.prepare(httpsListenerDraft(this.#options.listeners, [])));
     }
     const touched = this.#store.apply(this.#ours(changes));
     const stale = this.#readers.of(touched.facts);
@@ -88,6 +92,7 @@ export class Translator {
       this.#attempt(`endpoints of ${service}`, failures, () => this.#updateEndpoints(service));
     }
     for (const unit of [...stale].sort(byCodeUnit)) this.#attempt(unit, failures, () => this.#recompile(unit));
+    if (this.#isListenerStale) this.#attempt("the listener", failures, () => this.#updateListener());
     const resources = this.#table.takeChanges();
     return { resources, verdicts: this.#takeVerdicts(touched, failures), failures };
   }
@@ -162,8 +167,23 @@ export class Translator {
     const holds = after.map(({ draft: { type, name, servicePort } }) =>
       servicePort ? { type, name, servicePort } : { type, name },
     );
+    this.#noteException(unit, host);
     if (holds.length === 0) this.#outputs.delete(unit);
     else this.#outputs.set(unit, { host, holds });
+  }
+
+  #noteException(unit: Unit, host: ir.Host | undefined): void {
+    if (this.#exceptions.delete(unit)) this.#isListenerStale = true;
+    if (host === undefined || !needsFilterChain(host, this.#options.listeners)) return;
+    this.#exceptions.set(unit, host);
+    this.#isListenerStale = true;
+  }
+
+  /** Its cost grows with the hosts that ask for a filter chain of their own, not with all hosts. */
+  #updateListener(): void {
+    const exceptions = [...this.#exceptions.values()].sort((a, b) => byCodeUnit(a.name, b.name));
+    this.#table.update(this.#table.prepare(httpsListenerDraft(this.#options.listeners, exceptions)));
+    this.#isListenerStale = false;
   }
 
   #holdEndpoints(port: ir.ServicePort): void {

@@ -61,6 +61,8 @@ export function acceptance(cache: Cache, stream: XdsStream, type: ResourceType, 
   const item = stream.ledger(type).items.get(name);
   const version = cache.get(type, name)?.resource.version;
   if (version === undefined) return { kind: item === undefined || item.accepted === GONE ? "accepted" : "pending" };
+  // A secret is sent when it is asked for: of one that was not, there is nothing to accept.
+  if (type === "secret" && !item?.subscribed) return { kind: "accepted" };
   if (item?.refused?.version === version) return { kind: "refused", message: item.refused.message };
   // Acknowledged alone is not enough: after the refusal of a larger response it is unknown what of it Envoy runs.
   return { kind: stream.ledger(type).isAccepted(name) && item?.sent === version ? "accepted" : "pending" };

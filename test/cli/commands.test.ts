@@ -238,8 +238,8 @@ test.each<[string[], string]>([
   [["serve"], "serve needs --files: the folder to read objects from"],
   [["serve", "--files"], "option '--files <folder>' argument missing"],
   [
-    ["serve", "--files", "x", "--envoy-https-port", "8443"],
-    "unknown option '--envoy-https-port' (Did you mean --envoy-http-port?)",
+    ["serve", "--files", "x", "--envoy-htttp-port", "8443"],
+    "unknown option '--envoy-htttp-port' (Did you mean --envoy-http-port?)",
   ],
 ])("isoline %j is a usage error of one line", (args, message) => {
   expect(run(args)).toEqual({ code: 2, stdout: "", stderr: `isoline: ${message}\n` });

@@ -25,10 +25,12 @@ test("serve has the defaults of the documentation", () => {
       files: "manifests",
       xds: { address: "127.0.0.1", port: 8001, tls: undefined },
       http: { address: "127.0.0.1", port: 8000 },
-      envoy: { address: "0.0.0.0", httpPort: 8080 },
+      envoy: { address: "0.0.0.0", httpPort: 8080, httpsPort: 8443 },
       rootNamespaces: [],
       ingressClass: "contour",
       allowLoopbackExternalName: false,
+      disablePermitInsecure: false,
+      minimumTlsVersion: "1.1",
       log: { level: "info", format: "text" },
     },
   });
@@ -42,7 +44,7 @@ test("dev listens on loopback only", () => {
       echo: true,
       envoySearch: { named: [{ option: "--envoy", path: "/opt/envoy" }] },
       xds: { address: "127.0.0.1", port: 0 },
-      envoy: { address: "127.0.0.1", httpPort: 8080 },
+      envoy: { address: "127.0.0.1", httpPort: 8080, httpsPort: 8443 },
     },
   });
 });
@@ -53,6 +55,8 @@ test("every flag can be set in the environment, and the command line goes first"
   vi.stubEnv("ISOLINE_HTTP_PORT", "9002");
   vi.stubEnv("ISOLINE_ALLOW_LOOPBACK_EXTERNAL_NAME", "true");
   vi.stubEnv("ISOLINE_INGRESSROUTE_ROOT_NAMESPACES", " a , b ");
+  vi.stubEnv("ISOLINE_DISABLE_PERMIT_INSECURE", "true");
+  vi.stubEnv("ISOLINE_TLS_MINIMUM_PROTOCOL_VERSION", "1.2");
   vi.stubEnv("ISOLINE_LOG_LEVEL", "");
   expect(read("serve", "--http-port", "9003")).toMatchObject({
     options: {
@@ -60,6 +64,8 @@ test("every flag can be set in the environment, and the command line goes first"
       xds: { port: 9001 },
       http: { port: 9003 },
       allowLoopbackExternalName: true,
+      disablePermitInsecure: true,
+      minimumTlsVersion: "1.2",
       rootNamespaces: ["a", "b"],
       log: { level: "info" },
     },

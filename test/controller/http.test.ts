@@ -6,6 +6,7 @@ import { createLog } from "../../src/controller/log.ts";
 import { type RunningController, runController } from "../../src/controller/run.ts";
 import type { SourceListener } from "../../src/sources/source.ts";
 import { objects, rootYaml, serviceYaml } from "../objects.ts";
+import { DEFAULT_SETTINGS } from "../settings.ts";
 
 let running: RunningController;
 let listener: SourceListener;
@@ -14,11 +15,7 @@ let log: string;
 beforeEach(async () => {
   log = "";
   running = await runController({
-    translate: {
-      compile: { rootNamespaces: [], allowLoopbackExternalName: false },
-      listeners: { address: "127.0.0.1", httpPort: 8080 },
-      ingressClass: "contour",
-    },
+    settings: DEFAULT_SETTINGS,
     xds: { address: "127.0.0.1", port: 0, credentials: ServerCredentials.createInsecure() },
     http: { address: "127.0.0.1", port: 0 },
     source: (given) => {

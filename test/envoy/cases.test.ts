@@ -12,7 +12,7 @@ describeWithEnvoy("on a real Envoy", (binary) => {
       let world: World;
       beforeAll(async () => {
         const parsed: CaseOptions = JSON.parse(options);
-        world = await startWorld({ binary, ...parsed });
+        world = await startWorld({ binary, settings: parsed });
       });
       afterAll(async () => {
         expect(await world.envoy().rejected()).toBe(0);

@@ -41,7 +41,7 @@ describeWithEnvoy("the examples, all together on a real Envoy", (binary) => {
 
 describeWithEnvoy("root-namespaces.yaml with the flag that it is about", (binary) => {
   test("serves the root in the allowed namespace and its delegate, and no other root", async () => {
-    const world = await startWorld({ binary, rootNamespaces: ["edge"] });
+    const world = await startWorld({ binary, settings: { rootNamespaces: ["edge"] } });
     await world.apply(objects(textOf("root-namespaces.yaml")));
     await expectAnswer(world, { request: "front.example.com/tenant", weights: { "tenant/tenant/80": 1 } });
     await expectAnswer(world, { request: "tenant.example.com/", status: 404 });

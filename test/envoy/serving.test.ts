@@ -168,7 +168,7 @@ describeWithEnvoy("endpoints on a real Envoy", (binary) => {
   let backends: Backends;
   beforeAll(async () => {
     backends = await startBackends([1, 2, 3].map((port) => ({ service: "backend", port })));
-    world = await startWorld({ binary, echo: false, allowLoopbackExternalName: true });
+    world = await startWorld({ binary, echo: false, settings: { allowLoopbackExternalName: true } });
   });
   afterAll(async () => {
     expect(await world.envoy().rejected()).toBe(0);

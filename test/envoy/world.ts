@@ -2,11 +2,12 @@ import { ServerCredentials } from "@grpc/grpc-js";
 import type { ObjectChange } from "../../src/api/kinds.ts";
 import type { ObjectKey } from "../../src/api/object-key.ts";
 import { EchoSource } from "../../src/cli/echo.ts";
-import type { CompileOptions } from "../../src/compile/options.ts";
 import { externalNameFault } from "../../src/compile/upstreams.ts";
 import { createLog } from "../../src/controller/log.ts";
 import { type RunningController, runController } from "../../src/controller/run.ts";
+import type { Settings } from "../../src/controller/settings.ts";
 import type { Source, SourceListener } from "../../src/sources/source.ts";
+import { DEFAULT_SETTINGS } from "../settings.ts";
 import { type Envoy, eventually, freePort, type Reply, request, startEnvoy } from "./harness.ts";
 
 const LOOPBACK = "127.0.0.1";
@@ -18,6 +19,7 @@ export type World = {
   /** The controller that runs now. */
   readonly running: () => RunningController;
   readonly httpPort: number;
+  readonly httpsPort: number;
   /** Applies the changes and resolves when Envoy runs what came of them. */
   readonly apply: (changes: readonly ObjectChange[]) => Promise<void>;
   /** Makes these the only objects there are. */
@@ -34,15 +36,14 @@ export type World = {
 
 export type WorldOptions = {
   readonly binary: string;
-  readonly rootNamespaces?: readonly string[];
-  readonly allowLoopbackExternalName?: boolean;
-  readonly ingressClass?: string;
+  /** Where they differ from the defaults. */
+  readonly settings?: Partial<Omit<Settings, "envoy">>;
   /** Whether Services without EndpointSlices get an echo backend; true unless told otherwise. */
   readonly echo?: boolean;
 };
 
 export async function startWorld(options: WorldOptions): Promise<World> {
-  const httpPort = await freePort();
+  const [httpPort, httpsPort] = [await freePort(), await freePort()];
   let log = "";
   const objects = new Map<ObjectKey, ObjectChange>();
   const handle: { listener?: SourceListener } = {};
@@ -54,23 +55,17 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     };
     return { start, stop: async () => {}, locate: () => undefined };
   };
-  const compile: CompileOptions = {
-    rootNamespaces: options.rootNamespaces ?? [],
-    allowLoopbackExternalName: options.allowLoopbackExternalName ?? false,
-  };
+  const envoyPorts = { address: LOOPBACK, httpPort, httpsPort };
+  const settings: Settings = { ...DEFAULT_SETTINGS, ...options.settings, envoy: envoyPorts };
   const startController = (xdsPort: number) =>
     runController({
-      translate: {
-        compile,
-        listeners: { address: LOOPBACK, httpPort },
-        ingressClass: options.ingressClass ?? "contour",
-      },
+      settings,
       xds: { address: LOOPBACK, port: xdsPort, credentials: ServerCredentials.createInsecure() },
       http: { address: LOOPBACK, port: 0 },
       source: (listener) =>
         options.echo === false
           ? byHand(listener)
-          : new EchoSource(byHand, listener, (name) => externalNameFault(name, compile) !== undefined),
+          : new EchoSource(byHand, listener, (name) => externalNameFault(name, settings) !== undefined),
       log: createLog({ level: "info", format: "text" }, (text) => {
         log += text;
       }),
@@ -93,6 +88,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     envoy: () => envoy,
     running: () => running,
     httpPort,
+    httpsPort,
     apply,
     replace: async (wanted) => {
       const kept = new Set(wanted.map(({ key }) => key));

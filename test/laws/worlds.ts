@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { KINDS, type ObjectChange } from "../../src/api/kinds.ts";
 import { objectKey } from "../../src/api/object-key.ts";
 import type { TranslateOptions } from "../../src/translate/translator.ts";
-import { type CaseOptions, translateOptions } from "../cases.ts";
+import { testOptions } from "../settings.ts";
 
 /**
  * Small worlds with collisions on purpose: few names, namespaces, hosts and prefixes, many delegations, and some values
@@ -19,12 +19,7 @@ export type RawObject = Raw & {
 export const SEEDS: readonly number[] = [1, 2, 3, 20_260_101, ...(process.env.SEED ? [Number(process.env.SEED)] : [])];
 export const RUNS: number = Number(process.env.RUNS ?? 150);
 
-export const NO_OPTIONS: CaseOptions = {
-  rootNamespaces: [],
-  allowLoopbackExternalName: false,
-  ingressClass: "contour",
-};
-export const OPTIONS: TranslateOptions = translateOptions(NO_OPTIONS);
+export const OPTIONS: TranslateOptions = testOptions({});
 
 export function applied(raw: RawObject): ObjectChange {
   const kind = KINDS.find((known) => known.kind === raw.kind);

@@ -34,7 +34,7 @@ function problems(text: string): readonly string[] {
 
 describe("objects", () => {
   test("every document of a kind that is read becomes an object; other kinds are left out in silence", () => {
-    const text = `${ROUTE}---\n# nothing\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: x}\n---
+    const text = `${ROUTE}---\n# nothing\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n---
 apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: shop}\n--- \n[1, 2]\n`;
     expect(keys(text)).toEqual(["IngressRoute/default/blog", "Service/shop/web"]);
     expect(problems(text)).toEqual([]);
@@ -131,7 +131,7 @@ describe("what looks as if it were meant for us", () => {
     ["kind: IngressRoute", "1:1: error: apiVersion must be given for IngressRoute: contour.heptio.com/v1beta1"],
     [
       "apiVersion: contour.heptio.com/v1beta1",
-      "1:1: error: kind must be given for contour.heptio.com/v1beta1: IngressRoute",
+      "1:1: error: kind must be given for contour.heptio.com/v1beta1: IngressRoute or TLSCertificateDelegation",
     ],
     [
       "apiVersion: contour.heptio.com/v1beta1\nkind: ingressroutes",

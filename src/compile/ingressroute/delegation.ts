@@ -1,7 +1,7 @@
 import type { IngressRoute } from "../../api/ingress-route.ts";
 import { type ObjectKey, objectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
-import { classOf } from "../problems.ts";
+import { classOf, type Problem } from "../problems.ts";
 import { isInside, withoutTrailingSlash } from "./paths.ts";
 import { brokenRoute, type Context, compileServiceRoutes } from "./routes.ts";
 import { routeSubject, selfProblems } from "./self-check.ts";
@@ -9,12 +9,18 @@ import { Zone } from "./zone.ts";
 
 /**
  * What a root and everything it delegates to publish, or undefined when the root is wrong in itself. Reports to
- * `context.findings` for every object on the way.
+ * `context` for every object on the way.
  *
  * Written without recursion, because delegation may be as deep as there are objects; every pair of object and delegated
  * prefix is resolved once, because the ways to reach it can double with each level.
  */
-export function resolveRoot(key: ObjectKey, root: IngressRoute, context: Context): readonly ir.Route[] | undefined {
+export function resolveRoot(
+  key: ObjectKey,
+  root: IngressRoute,
+  /** Whether the root is known to be invalid already; it is looked at all the same, to report all that is wrong with it. */
+  isRefused: boolean,
+  context: Context,
+): readonly ir.Route[] | undefined {
   /** By object and delegated prefix: what it publishes there; undefined when the object is invalid there. */
   const zones = new Map<string, Zone | undefined>();
   const chain = new Set<ObjectKey>();
@@ -22,9 +28,15 @@ export function resolveRoot(key: ObjectKey, root: IngressRoute, context: Context
   const shadowed: Shadowed[] = [];
 
   const enter = (candidate: Candidate): void => {
-    const delegations = checkObject(candidate, chain, context);
-    const serviceRoutes = compileServiceRoutes(candidate.key, candidate.ingressRoute, context);
-    if (delegations === undefined) {
+    // At this place: the same object may be in order below another parent.
+    let isInvalid = candidate.parent === undefined && isRefused;
+    const report = (problem: Problem): void => {
+      if (classOf(problem) === "A") isInvalid = true;
+      context.report(problem);
+    };
+    const delegations = checkObject(candidate, chain, { ...context, report });
+    const serviceRoutes = compileServiceRoutes(candidate.key, candidate.ingressRoute, { ...context, report });
+    if (isInvalid) {
       zones.set(zoneId(candidate.key, candidate.prefix), undefined);
       return;
     }
@@ -83,16 +95,14 @@ type Visit = Candidate & {
   next: number;
 };
 
-/** What the object delegates, or undefined when it is invalid at this place. */
+/** What the object delegates. Reports all that is the matter with it at this place. */
 function checkObject(
   { key, ingressRoute, prefix, parent }: Candidate,
   chain: ReadonlySet<ObjectKey>,
-  { view, findings }: Context,
-): readonly Delegation[] | undefined {
-  const own = selfProblems(key, ingressRoute);
-  findings.reach(key);
-  for (const problem of own) findings.report(problem);
-  let usable = !own.some((problem) => classOf(problem) === "A");
+  { view, report, reach }: Context,
+): readonly Delegation[] {
+  reach(key);
+  for (const problem of selfProblems(key, ingressRoute)) report(problem);
 
   const delegations: Delegation[] = [];
   for (const [index, { match, delegate }] of ingressRoute.routes.entries()) {
@@ -100,28 +110,26 @@ function checkObject(
     const at = `spec.routes[${index}]`;
     const subject = routeSubject(ingressRoute, index);
     if (parent !== undefined && !isInside(withoutTrailingSlash(match), prefix)) {
-      findings.report({ object: key, at: `${at}.match`, subject, code: "OutsidePrefix", prefix, parent });
-      usable = false;
+      report({ object: key, at: `${at}.match`, subject, code: "OutsidePrefix", prefix, parent });
     }
     if (!delegate?.name) continue;
     const namespace = delegate.namespace ?? ingressRoute.metadata.namespace;
     const target = objectKey("IngressRoute", namespace, delegate.name);
     if (target === key || chain.has(target)) {
       const cycle = cycleThrough(target, key, chain);
-      findings.report({ object: key, at: `${at}.delegate`, subject, code: "DelegationCycle", ...cycle });
-      usable = false;
+      report({ object: key, at: `${at}.delegate`, subject, code: "DelegationCycle", ...cycle });
       continue;
     }
     const found = view.ingressRoute(namespace, delegate.name);
     if (found === undefined) {
-      findings.report({ object: key, at: `${at}.delegate`, subject, code: "DelegateMissing", delegate: target });
+      report({ object: key, at: `${at}.delegate`, subject, code: "DelegateMissing", delegate: target });
     } else if (found.virtualHost !== undefined) {
-      findings.report({ object: key, at: `${at}.delegate`, subject, code: "DelegateIsRoot", delegate: target });
+      report({ object: key, at: `${at}.delegate`, subject, code: "DelegateIsRoot", delegate: target });
     }
     const usableDelegate = found?.virtualHost === undefined ? found : undefined;
     delegations.push({ prefix: withoutTrailingSlash(match), at, index, target, delegate: usableDelegate });
   }
-  return usable ? delegations : undefined;
+  return delegations;
 }
 
 /** How many steps of a cycle are told: its two ends, if it is longer. */
@@ -145,7 +153,7 @@ function buildZone(
   visit: Visit,
   zones: ReadonlyMap<string, Zone | undefined>,
   shadowed: Shadowed[],
-  { findings }: Context,
+  context: Context,
 ): Zone {
   const zone = new Zone();
   // The longest delegated prefix owns its subtree, so it is put in after those that hold it.
@@ -154,9 +162,9 @@ function buildZone(
     const delegated = delegate && zones.get(zoneId(target, prefix));
     if (delegate !== undefined && delegated === undefined) {
       const subject = routeSubject(visit.ingressRoute, index);
-      findings.report({ object: visit.key, at: `${at}.delegate`, subject, code: "DelegateInvalid", delegate: target });
+      context.report({ object: visit.key, at: `${at}.delegate`, subject, code: "DelegateInvalid", delegate: target });
     }
-    for (const route of zone.graft(prefix, delegated ?? zoneOf(brokenRoute(visit.key, prefix, at)))) {
+    for (const route of zone.graft(prefix, delegated ?? zoneOf(brokenRoute(visit.key, prefix, at, context)))) {
       shadowed.push({ route, fact: { code: "ShadowedBySibling", parent: visit.key, prefix } });
     }
   }
@@ -175,13 +183,13 @@ function zoneOf(route: ir.Route): Zone {
   return zone;
 }
 
-function reportShadowed(shadowed: readonly Shadowed[], routes: readonly ir.Route[], { findings }: Context): void {
+function reportShadowed(shadowed: readonly Shadowed[], routes: readonly ir.Route[], { report }: Context): void {
   const serving = new Set(routes.map(routeId));
   for (const { route, fact } of shadowed) {
     if (serving.has(routeId(route))) continue;
     const { origin, match } = route;
     const subject = { kind: "route", match: match.path } as const;
-    findings.report({ object: origin.object as ObjectKey, at: `${origin.at}.match`, subject, ...fact });
+    report({ object: origin.object as ObjectKey, at: `${origin.at}.match`, subject, ...fact });
   }
 }
 

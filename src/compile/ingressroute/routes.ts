@@ -2,13 +2,21 @@ import type { IngressRoute, Route } from "../../api/ingress-route.ts";
 import type { ObjectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
 import type { View } from "../../store/view.ts";
-import type { Findings } from "../findings.ts";
 import type { CompileOptions } from "../options.ts";
+import type { Problem } from "../problems.ts";
 import { compileUpstream } from "../upstreams.ts";
 import { withoutTrailingSlash } from "./paths.ts";
 import { routeSubject } from "./self-check.ts";
 
-export type Context = { readonly view: View; readonly options: CompileOptions; readonly findings: Findings };
+export type Context = {
+  readonly view: View;
+  readonly options: CompileOptions;
+  readonly report: (problem: Problem) => void;
+  /** Told every object that a root leads to, before its problems. */
+  readonly reach: (object: ObjectKey) => void;
+  /** Whether the root has TLS, so that the insecure port redirects. */
+  readonly isSecure: boolean;
+};
 
 /** The routes of one IngressRoute that name services, in their order. Entries that are wrong in themselves are left out. */
 export function compileServiceRoutes(
@@ -19,16 +27,22 @@ export function compileServiceRoutes(
   return ingressRoute.routes.flatMap((route, index) => {
     if (!route.match?.startsWith("/") || route.services.length === 0) return [];
     const at = `spec.routes[${index}]`;
-    return [{ ...brokenRoute(key, route.match, at), action: serviceAction(key, ingressRoute, route, index, context) }];
+    const permitsInsecure = route.permitInsecure && !context.options.disablePermitInsecure;
+    const compiled: ir.Route = {
+      ...brokenRoute(key, route.match, at, context),
+      action: serviceAction(key, ingressRoute, route, index, context),
+    };
+    return [permitsInsecure ? { ...compiled, insecure: "serve" } : compiled];
   });
 }
 
 /** A route that answers 503. */
-export function brokenRoute(key: ObjectKey, match: string, at: string): ir.Route {
+export function brokenRoute(key: ObjectKey, match: string, at: string, { isSecure }: Context): ir.Route {
   return {
     match: { kind: "prefix", path: withoutTrailingSlash(match) },
     origin: { object: key, at },
     action: { kind: "unavailable" },
+    insecure: isSecure ? "redirect" : "serve",
   };
 }
 
@@ -37,7 +51,7 @@ function serviceAction(
   ingressRoute: IngressRoute,
   route: Route,
   index: number,
-  { view, options, findings }: Context,
+  { view, options, report }: Context,
 ): ir.Action {
   const { namespace } = ingressRoute.metadata;
   const weights = effectiveWeights(route.services.map(({ weight }) => weight));
@@ -45,11 +59,11 @@ function serviceAction(
     const weight = weights[i] ?? 0;
     const { name, port } = service;
     if (!name || port === undefined || port < 1 || port > 65535) return { weight, cluster: undefined };
-    const upstream = compileUpstream({ namespace, name, port }, view, options);
+    const upstream = compileUpstream({ namespace, name, port }, service.validation, view, options);
     const at = `spec.routes[${index}].services[${i}]`;
     const subject = routeSubject(ingressRoute, index, name);
     for (const fact of upstream.kind === "broken" ? [upstream.fact] : upstream.warnings) {
-      findings.report({ object: key, at, subject, ...fact });
+      report({ object: key, at, subject, ...fact });
     }
     return { weight, cluster: upstream.kind === "broken" ? undefined : upstream.cluster };
   });

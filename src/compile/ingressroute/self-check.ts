@@ -56,8 +56,9 @@ class SelfCheck {
       if (fqdn === undefined || fqdn === "") this.#report(at, { code: "FqdnMissing" });
       else if (reason !== undefined) this.#report(at, { code: "FqdnInvalid", fqdn, reason });
     }
-    if (tls !== undefined)
-      this.#report("spec.virtualhost.tls", { code: "NotServedYet", field: "spec.virtualhost.tls" });
+    if (tls?.passthrough && this.#ingressRoute.tcpProxy === undefined) {
+      this.#report("spec.virtualhost.tls.passthrough", { code: "PassthroughWithoutTcpProxy" });
+    }
   }
 
   #route(route: Route, index: number, matches: Set<string>): void {
@@ -121,7 +122,6 @@ class SelfCheck {
       report("port", { code: "PortInvalid", port });
     }
     if (weight !== undefined && weight < 0) report("weight", { code: "WeightNegative" });
-    if (service.validation !== undefined) report("validation", { code: "NotServedYet", field: "validation" });
     if (service.strategy) report("strategy", { code: "NotAppliedYet", field: "strategy" });
     this.#healthCheck(`${at}.healthCheck`, service.healthCheck, subject);
   }

@@ -1,0 +1,106 @@
+import type { IngressRoute, Tls } from "../api/ingress-route.ts";
+import { isName, isNamespace } from "../api/names.ts";
+import type * as ir from "../ir/ir.ts";
+import type { View } from "../store/view.ts";
+import type { CompileOptions } from "./options.ts";
+import type { Fact } from "./problems.ts";
+
+const VERSIONS: readonly ir.TlsVersion[] = ["1.1", "1.2", "1.3"];
+
+export type CompiledTls = {
+  /** Undefined when something is wrong: then nothing of the host may be served. */
+  readonly tls: ir.HostTls | undefined;
+  readonly problems: readonly { readonly field: string; readonly fact: Fact }[];
+};
+
+/** What a root asks for in `spec.virtualhost.tls`, with the certificate that it names. */
+export function compileTls(root: IngressRoute, tls: Tls, view: View, options: CompileOptions): CompiledTls {
+  const version = minimumVersion(tls, options);
+  const found = findCertificate(root, tls, view, options);
+  const problems = [...version.problems, ...found.problems];
+  const usable = version.value !== undefined && found.value !== undefined;
+  return {
+    tls: usable ? { certificate: found.value, minimumVersion: version.value } : undefined,
+    problems,
+  };
+}
+
+type Found<T> = { readonly value: T | undefined; readonly problems: CompiledTls["problems"] };
+
+function minimumVersion(tls: Tls, { minimumTlsVersion }: CompileOptions): Found<ir.TlsVersion> {
+  const field = "minimumProtocolVersion";
+  const text = tls.minimumProtocolVersion;
+  if (text === undefined || text === "") return { value: minimumTlsVersion, problems: [] };
+  const version = VERSIONS.find((known) => known === text);
+  if (version === undefined)
+    return { value: undefined, problems: [{ field, fact: { code: "TlsVersionUnknown", version: text } }] };
+  if (version >= minimumTlsVersion) return { value: version, problems: [] };
+  const fact: Fact = { code: "TlsVersionRaised", version, minimum: minimumTlsVersion };
+  return { value: minimumTlsVersion, problems: [{ field, fact }] };
+}
+
+function findCertificate(root: IngressRoute, tls: Tls, view: View, options: CompileOptions): Found<ir.Certificate> {
+  const wrong = (fact: Fact): Found<ir.Certificate> => ({
+    value: undefined,
+    problems: [{ field: "secretName", fact }],
+  });
+  const secretName = tls.secretName ?? "";
+  if (secretName === "") return { value: undefined, problems: [{ field: "", fact: { code: "TlsSecretMissing" } }] };
+  const { namespace } = root.metadata;
+  const reference = parseSecretName(secretName, namespace);
+  if (reference === undefined) return wrong({ code: "TlsSecretNameInvalid", secretName });
+  // Before anything is said of a Secret of another namespace: whether it exists is not this object's business.
+  if (!mayUse(namespace, reference, view))
+    return wrong({ code: "TlsSecretNotDelegated", secret: secretName, namespace });
+
+  const secret = view.secret(reference.namespace, reference.name);
+  if (secret === undefined) return wrong({ code: "TlsSecretNotFound", secret: secretName });
+  const unusable = (reason: string) => wrong({ code: "TlsSecretUnusable", secret: secretName, reason });
+  const [fault] = secret.notes.faults;
+  if (fault !== undefined) return unusable(`${fault.at}: ${fault.reason}`);
+  if (secret.type !== "kubernetes.io/tls") return unusable("must be of type kubernetes.io/tls");
+  if (secret.certificate === undefined) return unusable("has no tls.crt");
+  if (secret.key === undefined) return unusable("has no tls.key");
+  const pair = options.readCertificates.keyPair(secret.certificate, secret.key);
+  if (!pair.ok) return unusable(pair.reason);
+
+  const fqdn = root.virtualHost?.fqdn?.toLowerCase() ?? "";
+  const covers = pair.dnsNames.some((name) => matchesName(fqdn, name));
+  const fact: Fact = { code: "CertificateDoesNotCover", secret: secretName, fqdn };
+  return {
+    value: { chainPem: pair.chainPem, keyPem: pair.keyPem },
+    problems: covers ? [] : [{ field: "secretName", fact }],
+  };
+}
+
+type SecretReference = { readonly namespace: string; readonly name: string };
+
+/** `name`, or `namespace/name`. */
+export function parseSecretName(secretName: string, ownNamespace: string): SecretReference | undefined {
+  const parts = secretName.split("/");
+  const [namespace, name] = parts.length === 1 ? [ownNamespace, parts[0]] : parts;
+  if (parts.length > 2 || namespace === undefined || name === undefined) return undefined;
+  return isNamespace(namespace) && isName(name) ? { namespace, name } : undefined;
+}
+
+/** A delegation that could not be read in full lets nobody use anything: what is missing may have narrowed it. */
+export function mayUse(namespace: string, secret: SecretReference, view: View): boolean {
+  if (namespace === secret.namespace) return true;
+  return view
+    .certificateDelegations(secret.namespace)
+    .some(
+      ({ delegations, notes }) =>
+        notes.faults.length === 0 &&
+        delegations.some(
+          ({ secretName, targetNamespaces }) =>
+            secretName === secret.name && (targetNamespaces.includes(namespace) || targetNamespaces.includes("*")),
+        ),
+    );
+}
+
+/** As RFC 6125 has it: a wildcard stands for exactly one label. */
+function matchesName(host: string, name: string): boolean {
+  if (!name.startsWith("*.")) return host === name;
+  const dot = host.indexOf(".");
+  return dot > 0 && host.slice(dot) === name.slice(1);
+}

@@ -1,0 +1,27 @@
+import type { TlsVersion } from "../ir/ir.ts";
+import type { TranslateOptions } from "../translate/translator.ts";
+import { digest } from "./digest.ts";
+import { readCertificates } from "./key-pairs.ts";
+
+/** What whoever runs Isoline decides about how objects are translated. */
+export type Settings = {
+  /** Namespaces where a root may live; empty means anywhere. */
+  readonly rootNamespaces: readonly string[];
+  readonly ingressClass: string;
+  readonly allowLoopbackExternalName: boolean;
+  readonly disablePermitInsecure: boolean;
+  readonly minimumTlsVersion: TlsVersion;
+  /** Where Envoy listens. */
+  readonly envoy: { readonly address: string; readonly httpPort: number; readonly httpsPort: number };
+};
+
+/** The settings together with what the core is lent by the platform. */
+export function translateOptions({ envoy, ingressClass, ...compile }: Settings): TranslateOptions {
+  const { minimumTlsVersion } = compile;
+  return {
+    compile: { ...compile, readCertificates },
+    listeners: { ...envoy, minimumTlsVersion },
+    ingressClass,
+    digest,
+  };
+}
