@@ -14,6 +14,8 @@ export type Resource = {
   readonly clusters: readonly string[];
   /** For a cluster whose endpoints come over EDS: the name of its load assignment. */
   readonly loadAssignment?: string;
+  /** Set for a cluster that Envoy uses only when all of its endpoints have been checked once. */
+  readonly warmsByHealthCheck?: true;
   /** Keys of the objects that it was made of, sorted. */
   readonly origins: readonly string[];
 };

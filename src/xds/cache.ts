@@ -15,6 +15,8 @@ export type Resource = {
   readonly clusters: readonly string[];
   /** For an EDS cluster: the name of its load assignment. */
   readonly loadAssignment?: string;
+  /** Set for a cluster that Envoy uses only when all of its endpoints have been checked once. */
+  readonly warmsByHealthCheck?: true;
   /** Objects and field paths that made it, for logs: "IngressRoute/default/blog". Sorted. */
   readonly origins: readonly string[];
 };

@@ -3,7 +3,8 @@ import { GONE, type Ledger } from "./ledger.ts";
 
 /**
  * Which clusters one Envoy can route to. Envoy delays the ACK of its clusters while any of them is warming, so an EDS
- * cluster is known to be ready by the ACK of its load assignment.
+ * cluster is known to be ready by the ACK of its load assignment. Others, and those that have to wait for the first answers
+ * to their health checks, show it by nothing but their own ACK.
  */
 export class ClusterReadiness {
   readonly #cache: Cache;
@@ -79,8 +80,13 @@ export class ClusterReadiness {
     if (assignment.refused !== undefined && assignment.refused.version === this.#version("loadAssignment", name)) {
       return true;
     }
+    if (this.#warmsByHealthCheck(cluster) && !this.#clusters.isAccepted(cluster)) return false;
     // Envoy acknowledges, and drops, a load assignment for which no cluster has asked.
     return assignment.subscribed && assignment.acceptedIn > item.sentIn;
+  }
+
+  #warmsByHealthCheck(cluster: string): boolean {
+    return this.#cache.get("cluster", cluster)?.resource.warmsByHealthCheck === true;
   }
 
   #version(type: "cluster" | "loadAssignment", name: string): string {

@@ -137,7 +137,7 @@ class Run {
         this.#newStream();
         return;
       case "dns":
-        link.envoy.resolveDns();
+        link.envoy.endWarming();
         return;
       case "giveUp":
         link.envoy.giveUpWarming();

@@ -92,7 +92,7 @@ export class Link {
         this.#envoy.read();
         quiet = false;
       }
-      this.#envoy.resolveDns();
+      this.#envoy.endWarming();
       if (quiet) this.#envoy.giveUpWarming();
       if (quiet && !this.deliverRequest()) return;
     }

@@ -13,13 +13,15 @@ type HeldCluster = Held & {
   ready: boolean;
   /** Envoy gives up waiting for that after a time. */
   warming: boolean;
+  /** Whether it waits for the first answers to health checks as well. */
+  checked: boolean;
 };
 
 const decoder = new TextDecoder();
 
 /**
  * An Envoy as far as delta ADS is concerned, with the behaviour measured on the real one: clusters warm until their
- * load assignment comes, nothing is said about clusters meanwhile, bad scopes refuse their whole response, and bad
+ * load assignment comes, and with health checks until those are answered, nothing is said about clusters meanwhile, bad scopes refuse their whole response, and bad
  * clusters only themselves. It throws when it is led to a cluster that is not there.
  */
 export class ModelEnvoy {
@@ -62,6 +64,7 @@ export class ModelEnvoy {
     // A cluster that was still warming when the stream broke is named like any other, so that no server can know.
     // Envoy gives up waiting after a time, and falls back on the load assignment in its cache.
     for (const cluster of this.clusters.values()) {
+      cluster.checked = false;
       const name = cluster.content.loadAssignment;
       if (name === undefined || this.assignments.has(name)) cluster.ready = true;
     }
@@ -116,9 +119,11 @@ export class ModelEnvoy {
     this.#flush();
   }
 
-  resolveDns(): void {
+  /** Name servers and endpoints answer. */
+  endWarming(): void {
     for (const cluster of this.clusters.values()) {
-      if (cluster.content.dns === true) cluster.warming = false;
+      const { dns, loadAssignment = "" } = cluster.content;
+      if (dns === true || (cluster.checked && this.assignments.has(loadAssignment))) cluster.warming = false;
     }
     this.#flush();
   }
@@ -186,14 +191,14 @@ export class ModelEnvoy {
       nonce: response.nonce,
       ...(errors.length === 0 ? {} : { error: errors.join(", ") }),
     });
-    if (errors.length === 0)
-      this.#readyWith.set(
-        answer,
-        this.#nowReady(
-          type,
-          resources.map(({ name }) => name),
-        ),
-      );
+    const applied = resources.filter(({ content }) => errors.length === 0 || (type === "cluster" && !content.poison));
+    this.#readyWith.set(
+      answer,
+      this.#nowReady(
+        type,
+        applied.map(({ name }) => name),
+      ),
+    );
     this.#heldBack.push(answer);
     this.#flush();
   }
@@ -203,10 +208,12 @@ export class ModelEnvoy {
     if (type === "cluster") {
       return names
         .flatMap((name) => this.clusters.get(name) ?? [])
-        .filter(({ content }) => content.loadAssignment === undefined);
+        .filter(({ content, checked }) => content.loadAssignment === undefined || checked);
     }
     if (type !== "loadAssignment") return [];
-    return [...this.clusters.values()].filter(({ content }) => names.includes(content.loadAssignment ?? ""));
+    return [...this.clusters.values()].filter(
+      ({ content, checked }) => !checked && names.includes(content.loadAssignment ?? ""),
+    );
   }
 
   #setCluster(name: string, version: string, content: Content): void {
@@ -217,7 +224,7 @@ export class ModelEnvoy {
     this.refusedClusters.delete(name);
     const old = this.clusters.get(name);
     const warming = content.loadAssignment !== undefined || content.dns === true;
-    this.clusters.set(name, { version, content, ready: false, warming });
+    this.clusters.set(name, { version, content, ready: false, warming, checked: content.checked === true });
     this.#run("cluster", name, version);
     if (old !== undefined) this.#dropAssignmentOf(old);
     const assignment = content.loadAssignment;
@@ -251,7 +258,7 @@ export class ModelEnvoy {
     this.refusedAssignments.delete(name);
     this.#run("loadAssignment", name, version);
     for (const cluster of this.clusters.values()) {
-      if (cluster.content.loadAssignment === name) cluster.warming = false;
+      if (cluster.content.loadAssignment === name && !cluster.checked) cluster.warming = false;
     }
   }
 

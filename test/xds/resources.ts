@@ -12,6 +12,8 @@ export type Content = {
   readonly loadAssignment?: string;
   /** A cluster that is resolved by DNS: it warms until the model says otherwise. */
   readonly dns?: boolean;
+  /** A cluster with health checks: with its load assignment it warms until the model says otherwise. */
+  readonly checked?: boolean;
 };
 
 const encoder = new TextEncoder();
@@ -25,6 +27,7 @@ export function resource(type: ResourceType, name: string, content: Content): Re
     body: encoder.encode(text),
     clusters: content.clusters ?? [],
     ...(content.loadAssignment === undefined ? {} : { loadAssignment: content.loadAssignment }),
+    ...(content.checked === true ? { warmsByHealthCheck: true } : {}),
     origins: [`IngressRoute/default/${name}`],
   };
 }

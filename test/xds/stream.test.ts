@@ -120,6 +120,15 @@ describe("make before break", () => {
     expect(driver.ack("cluster")).toEqual([sent("scopedRoute", "t")]);
   });
 
+  test("a scope that waits for a cluster with health checks follows both acknowledgements", () => {
+    const driver = withScope();
+    const checked = resource("cluster", "c", { rev: 1, loadAssignment: "c", checked: true });
+    driver.apply({ set: [checked, assignment("c"), scope("t", ["c"])] });
+    driver.request("loadAssignment", { subscribe: ["c"] });
+    expect(driver.ack("loadAssignment")).toEqual([]);
+    expect(driver.ack("cluster")).toEqual([sent("scopedRoute", "t")]);
+  });
+
   test("a cluster goes when the scope that led to it has been replaced, and Envoy has said so", () => {
     const driver = withScope();
     const gone = { type: "cluster", name: "a" } as const;

@@ -44,7 +44,7 @@ export class World {
         this.#of("cluster").set(`c${edit.n}`, {
           rev: edit.rev,
           ...poisonOf(edit),
-          ...(edit.assignment < STATIC ? { loadAssignment: `e${edit.assignment}` } : {}),
+          ...(edit.assignment < STATIC ? { loadAssignment: `e${edit.assignment}`, checked: edit.rev % 2 === 1 } : {}),
           ...(edit.assignment === DNS ? { dns: true } : {}),
         });
         return;
