@@ -34,6 +34,9 @@ export type Fact =
   | { readonly code: "WeightNegative" }
   | { readonly code: "WeightSumTooLarge" }
   | { readonly code: "PrefixRewriteInvalid"; readonly reason: string }
+  | { readonly code: "DurationInvalid"; readonly field: string; readonly text: string; readonly reason: string }
+  | { readonly code: "RetryCountNegative" }
+  | { readonly code: "HealthCheckInvalid"; readonly field: string; readonly reason: string }
   | { readonly code: "DelegateNameMissing" }
   | { readonly code: "OutsidePrefix"; readonly prefix: string; readonly parent: ObjectKey }
   /** Of a long cycle, `path` has the two ends; `omitted` steps stand between them. */
@@ -63,9 +66,12 @@ export type Fact =
   | { readonly code: "ShadowedByParent"; readonly parent: ObjectKey }
   | { readonly code: "ShadowedBySibling"; readonly parent: ObjectKey; readonly prefix: string }
   | { readonly code: "RouteNeverMatches"; readonly reason: string }
+  | { readonly code: "RetryCountZero" }
+  | { readonly code: "PerTryTimeoutTooLong"; readonly text: string }
+  | { readonly code: "HealthCheckTimeoutTooLong"; readonly maxSeconds: number }
+  | { readonly code: "StrategyUnknown"; readonly strategy: string; readonly known: readonly string[] }
   | { readonly code: "UpstreamProtocolContradictory"; readonly port: number; readonly protocols: readonly string[] }
-  | { readonly code: "ServiceAnnotationUnreadable"; readonly annotation: string }
-  | { readonly code: "NotAppliedYet"; readonly field: string };
+  | { readonly code: "ServiceAnnotationUnreadable"; readonly annotation: string };
 
 export type ProblemCode = Fact["code"];
 
@@ -88,6 +94,9 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   WeightNegative: "A",
   WeightSumTooLarge: "A",
   PrefixRewriteInvalid: "A",
+  DurationInvalid: "A",
+  RetryCountNegative: "A",
+  HealthCheckInvalid: "A",
   DelegateNameMissing: "A",
   OutsidePrefix: "A",
   DelegationCycle: "A",
@@ -114,9 +123,12 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   ShadowedByParent: "C",
   ShadowedBySibling: "C",
   RouteNeverMatches: "C",
+  RetryCountZero: "C",
+  PerTryTimeoutTooLong: "C",
+  HealthCheckTimeoutTooLong: "C",
+  StrategyUnknown: "C",
   UpstreamProtocolContradictory: "C",
   ServiceAnnotationUnreadable: "C",
-  NotAppliedYet: "C",
 };
 
 export function classOf(problem: Problem): ProblemClass {
@@ -172,6 +184,12 @@ function describeFact(fact: Fact): string {
       return "the weights of its services add up to more than 4294967295";
     case "PrefixRewriteInvalid":
       return `prefixRewrite ${fact.reason}`;
+    case "DurationInvalid":
+      return `${fact.field}: ${quoted(fact.text)} ${fact.reason}`;
+    case "RetryCountNegative":
+      return "retryPolicy.count must be greater than or equal to zero";
+    case "HealthCheckInvalid":
+      return `healthCheck.${fact.field} ${fact.reason}`;
     case "DelegateNameMissing":
       return "delegate needs the name of an IngressRoute";
     case "OutsidePrefix":
@@ -226,12 +244,18 @@ function describeFact(fact: Fact): string {
       return `never serves, because ${quoted(shortName(fact.parent))} delegates ${quoted(fact.prefix)} to another IngressRoute`;
     case "RouteNeverMatches":
       return `no request can match it: ${fact.reason}`;
+    case "RetryCountZero":
+      return "retryPolicy.count: 0 counts as 1; leave retryPolicy out for no retries";
+    case "PerTryTimeoutTooLong":
+      return `retryPolicy.perTryTimeout: ${quoted(fact.text)} is longer than the request may take, so it is ignored`;
+    case "HealthCheckTimeoutTooLong":
+      return `healthCheck.timeoutSeconds: ${fact.maxSeconds} is the most that is allowed, so it is used`;
+    case "StrategyUnknown":
+      return `strategy ${quoted(fact.strategy)} is none of ${fact.known.join(", ")}; RoundRobin is used`;
     case "UpstreamProtocolContradictory":
       return `annotations of the Service name port ${fact.port} for ${fact.protocols.join(" and ")}; ${fact.protocols[0]} is used`;
     case "ServiceAnnotationUnreadable":
       return `the Service's annotation ${fact.annotation} is not a whole number from 0 to 4294967295, so it is ignored`;
-    case "NotAppliedYet":
-      return `${fact.field} has no effect in this version`;
   }
 }
 

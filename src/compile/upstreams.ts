@@ -19,6 +19,7 @@ type ServiceReference = { readonly namespace: string; readonly name: string; rea
 /** The cluster that stands for one port of one Service, as one route uses it. */
 export function compileUpstream(
   reference: ServiceReference,
+  policies: ir.ClusterPolicies,
   validation: IngressRouteService["validation"],
   view: View,
   options: CompileOptions,
@@ -48,6 +49,7 @@ export function compileUpstream(
         ? { sni: validated?.subjectName ?? sniOf(externalName), validation: validated }
         : undefined,
     circuitBreakers,
+    ...policies,
   };
   return { kind: "cluster", cluster, warnings: [...contradicted, ...unreadable] };
 }

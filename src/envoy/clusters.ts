@@ -8,6 +8,7 @@ import {
   ClusterSchema,
 } from "#proto/envoy/config/cluster/v3/cluster_pb.js";
 import { ApiVersion } from "#proto/envoy/config/core/v3/config_source_pb.js";
+import type { HealthCheckSchema } from "#proto/envoy/config/core/v3/health_check_pb.js";
 import type { LbEndpointSchema } from "#proto/envoy/config/endpoint/v3/endpoint_components_pb.js";
 import {
   type CertificateValidationContextSchema,
@@ -15,6 +16,7 @@ import {
 } from "#proto/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
 import { UpstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import { HttpProtocolOptionsSchema } from "#proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
+import { CodecClientType } from "#proto/envoy/type/v3/http_pb.js";
 import type * as ir from "../ir/ir.ts";
 import { loadAssignmentName, UNAVAILABLE_CLUSTER } from "./names.ts";
 import type { Draft } from "./resource.ts";
@@ -24,12 +26,15 @@ const CONNECT_TIMEOUT = { seconds: 2n };
 
 export function clusterDraft(name: string, cluster: ir.Cluster): Draft {
   const { service, endpoints } = cluster;
+  const warming: Pick<Draft, "warmsByHealthCheck"> =
+    cluster.healthCheck === undefined ? {} : { warmsByHealthCheck: true };
   const draft = {
     type: "cluster",
     name,
     nameIsContent: true,
     clusters: [],
     origins: [`Service/${service.namespace}/${service.name}`],
+    ...warming,
   } as const;
   switch (endpoints.kind) {
     case "slices": {
@@ -87,8 +92,10 @@ function dnsDiscovery(name: string, hostname: string, port: number): ClusterInit
   };
 }
 
-function settingsOf({ http2, tls, circuitBreakers }: ir.Cluster): ClusterInit {
+function settingsOf({ http2, tls, circuitBreakers, loadBalancing, healthCheck }: ir.Cluster): ClusterInit {
   return {
+    lbPolicy: LB_POLICY[loadBalancing],
+    ...(healthCheck === undefined ? {} : { healthChecks: [healthCheckMessage(healthCheck, http2)] }),
     ...(http2 ? { typedExtensionProtocolOptions: { [HTTP_OPTIONS]: HTTP2 } } : {}),
     ...(tls === undefined ? {} : { transportSocket: tlsTransportSocket(tls, http2) }),
     ...(Object.values(circuitBreakers).every((limit) => limit === undefined)
@@ -96,6 +103,42 @@ function settingsOf({ http2, tls, circuitBreakers }: ir.Cluster): ClusterInit {
       : { circuitBreakers: { thresholds: [thresholds(circuitBreakers)] } }),
   };
 }
+
+const LB_POLICY: Readonly<Record<ir.LoadBalancing, Cluster_LbPolicy>> = {
+  roundRobin: Cluster_LbPolicy.ROUND_ROBIN,
+  leastRequest: Cluster_LbPolicy.LEAST_REQUEST,
+  random: Cluster_LbPolicy.RANDOM,
+  // The ring depends on the addresses alone: every Envoy, and every cluster of the same endpoints, has the same.
+  sessionCookie: Cluster_LbPolicy.RING_HASH,
+};
+
+function healthCheckMessage(check: ir.HealthCheck, http2: boolean): HealthCheckInit {
+  const interval = { seconds: BigInt(check.intervalSeconds) };
+  return {
+    timeout: { seconds: BigInt(check.timeoutSeconds) },
+    interval,
+    // By default Envoy checks a cluster without requests once a minute.
+    noTrafficInterval: interval,
+    unhealthyThreshold: check.unhealthyThreshold,
+    healthyThreshold: check.healthyThreshold,
+    healthChecker: {
+      case: "httpHealthCheck",
+      value: {
+        host: check.host,
+        path: check.path,
+        // All but 200 and 503: by default, any of them takes the endpoint out at once.
+        retriableStatuses: [
+          { start: 100n, end: 200n },
+          { start: 201n, end: 503n },
+          { start: 504n, end: 600n },
+        ],
+        codecClientType: http2 ? CodecClientType.HTTP2 : CodecClientType.HTTP1,
+      },
+    },
+  };
+}
+
+type HealthCheckInit = MessageInitShape<typeof HealthCheckSchema>;
 
 const HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 

@@ -3,6 +3,7 @@ import type { RouteSchema, VirtualHostSchema } from "#proto/envoy/config/route/v
 import { ScopedRouteConfigurationSchema } from "#proto/envoy/config/route/v3/scoped_route_pb.js";
 import type * as ir from "../ir/ir.ts";
 import { clusterDraft, unavailableClusterDraft } from "./clusters.ts";
+import { duration } from "./duration.ts";
 import {
   clusterName,
   httpScope,
@@ -136,8 +137,8 @@ function routeMessages(route: ir.Route, nameOf: NameOf): readonly RouteInit[] {
     case "unavailable":
       return [directResponse(name, match, 503)];
     case "forward": {
-      const target = forwardTo(route.action.shares, nameOf);
-      const { prefixRewrite } = route.action;
+      const { shares, prefixRewrite } = route.action;
+      const target = { ...forwardTo(shares, nameOf), ...policiesOf(route.action) };
       if (prefixRewrite === undefined) return [{ name, match, action: { case: "route", value: target } }];
       // The slash that follows the prefix belongs to the rest: it is neither doubled nor lost.
       const below = withSlash(path);
@@ -158,8 +159,9 @@ function routeMessages(route: ir.Route, nameOf: NameOf): readonly RouteInit[] {
 }
 
 type RouteAction = Extract<NonNullable<RouteInit["action"]>, { case: "route" }>["value"];
+type RouteActionInit = Exclude<RouteAction, { $typeName: string }>;
 
-function forwardTo(shares: readonly ir.Share[], nameOf: NameOf): Exclude<RouteAction, { $typeName: string }> {
+function forwardTo(shares: readonly ir.Share[], nameOf: NameOf): RouteActionInit {
   const [only, ...others] = shares;
   if (only !== undefined && others.length === 0) {
     return { clusterSpecifier: { case: "cluster", value: nameOf(only.cluster) } };
@@ -167,6 +169,48 @@ function forwardTo(shares: readonly ir.Share[], nameOf: NameOf): Exclude<RouteAc
   const clusters = shares.map(({ weight, cluster }) => ({ name: nameOf(cluster), weight }));
   return { clusterSpecifier: { case: "weightedClusters", value: { clusters } } };
 }
+
+/** How long Envoy lets a request go without a sign of life from either side, unless it is told otherwise. */
+const DEFAULT_IDLE_TIMEOUT_MS = 5 * 60_000;
+/** Connections that carry messages rather than an answer may be silent for hours. */
+const WEBSOCKET_IDLE_TIMEOUT_MS = 9_000_000;
+
+/** The cookie that binds a client to an endpoint. Clients hold it already, so the name cannot change. */
+const SESSION_COOKIE = "X-Contour-Session-Affinity";
+
+type Forward = Extract<ir.Action, { readonly kind: "forward" }>;
+
+function policiesOf({ shares, timeout, retry, allowsWebsockets }: Forward): RouteActionInit {
+  const idleTimeoutMs = idleTimeoutOf(timeout, allowsWebsockets);
+  const bindsSessions = shares.some(({ cluster }) => cluster?.loadBalancing === "sessionCookie");
+  return {
+    ...(timeout.kind === "proxyDefault" ? {} : { timeout: duration(timeout.kind === "infinite" ? 0 : timeout.ms) }),
+    ...(idleTimeoutMs === undefined ? {} : { idleTimeout: duration(idleTimeoutMs) }),
+    ...(retry === undefined ? {} : { retryPolicy: retryPolicyOf(retry) }),
+    ...(bindsSessions ? { hashPolicy: [SESSION_HASH_POLICY] } : {}),
+    ...(allowsWebsockets ? { upgradeConfigs: [{ upgradeType: "websocket" }] } : {}),
+  };
+}
+
+/** Undefined where Envoy's own stands. It must not end what the timeout, or the lack of one, lets go on. */
+function idleTimeoutOf(timeout: ir.Timeout, allowsWebsockets: boolean): number | undefined {
+  if (timeout.kind === "infinite") return 0;
+  const needed = Math.max(timeout.kind === "after" ? timeout.ms : 0, allowsWebsockets ? WEBSOCKET_IDLE_TIMEOUT_MS : 0);
+  return needed > DEFAULT_IDLE_TIMEOUT_MS ? needed : undefined;
+}
+
+function retryPolicyOf({ count, perTryTimeoutMs }: ir.Retry): NonNullable<RouteActionInit["retryPolicy"]> {
+  return {
+    retryOn: "5xx",
+    numRetries: count,
+    ...(perTryTimeoutMs === undefined ? {} : { perTryTimeout: duration(perTryTimeoutMs) }),
+  };
+}
+
+/** With a time to live, even of zero, Envoy sets the cookie where a client has none; zero is until the browser ends. */
+const SESSION_HASH_POLICY: NonNullable<RouteActionInit["hashPolicy"]>[number] = {
+  policySpecifier: { case: "cookie", value: { name: SESSION_COOKIE, path: "/", ttl: duration(0) } },
+};
 
 function withSlash(path: string): string {
   return path.endsWith("/") ? path : `${path}/`;

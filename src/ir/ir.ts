@@ -43,9 +43,25 @@ export type Action =
       /** At least one; only those with a weight above zero when there are several. */
       readonly shares: readonly Share[];
       readonly prefixRewrite: string | undefined;
+      readonly timeout: Timeout;
+      readonly retry: Retry | undefined;
+      readonly allowsWebsockets: boolean;
     }
   /** The route belongs to something that is broken: it answers 503 rather than fall through to a shorter prefix. */
   | { readonly kind: "unavailable" };
+
+/** How long a request may take, from the end of the request to the end of the response. */
+export type Timeout =
+  /** Envoy's own, 15 s. */
+  { readonly kind: "proxyDefault" } | { readonly kind: "infinite" } | { readonly kind: "after"; readonly ms: number };
+
+/** On answers of the 5xx range, on none at all, and on tries that take too long. */
+export type Retry = {
+  /** How often after the first try. */
+  readonly count: number;
+  /** Undefined: a try may take as long as the request. */
+  readonly perTryTimeoutMs: number | undefined;
+};
 
 /** `cluster` is undefined for the share of a service that cannot be used: it answers 503. */
 export type Share = { readonly weight: number; readonly cluster: Cluster | undefined };
@@ -62,6 +78,27 @@ export type Cluster = {
   /** Undefined: in clear text. */
   readonly tls: UpstreamTls | undefined;
   readonly circuitBreakers: CircuitBreakers;
+} & ClusterPolicies;
+
+/** What the user of a Service chooses, rather than the Service. */
+export type ClusterPolicies = {
+  readonly loadBalancing: LoadBalancing;
+  /** Undefined: every endpoint counts as healthy. */
+  readonly healthCheck: HealthCheck | undefined;
+};
+
+/** With `sessionCookie`, requests that carry the same cookie go to the same endpoint. */
+export type LoadBalancing = "roundRobin" | "leastRequest" | "random" | "sessionCookie";
+
+/** An HTTP request to each endpoint, again and again. */
+export type HealthCheck = {
+  readonly path: string;
+  /** The Host header. */
+  readonly host: string;
+  readonly intervalSeconds: number;
+  readonly timeoutSeconds: number;
+  readonly unhealthyThreshold: number;
+  readonly healthyThreshold: number;
 };
 
 /** `sni` is undefined where no name is known: then none is sent. */

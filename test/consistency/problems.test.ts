@@ -24,6 +24,17 @@ const EXAMPLES: readonly (readonly [Fact, Subject?])[] = [
   [{ code: "WeightNegative" }, service("/foo", "home")],
   [{ code: "WeightSumTooLarge" }, route("/")],
   [{ code: "PrefixRewriteInvalid", reason: "must start with /" }, route("/service2")],
+  [
+    {
+      code: "DurationInvalid",
+      field: "timeoutPolicy.request",
+      text: "90",
+      reason: 'is not a duration such as "30s", "1m30s", "500ms" or "infinity"',
+    },
+    route("/"),
+  ],
+  [{ code: "RetryCountNegative" }, route("/")],
+  [{ code: "HealthCheckInvalid", field: "path", reason: "is required" }, service("/", "web")],
   [{ code: "DelegateNameMissing" }, route("/blog")],
   [{ code: "OutsidePrefix", prefix: "/blog", parent: key("shop") }, route("/admin")],
   [{ code: "DelegationCycle", path: [key("a"), key("b"), key("a")], omitted: 0 }, route("/blog")],
@@ -53,9 +64,19 @@ const EXAMPLES: readonly (readonly [Fact, Subject?])[] = [
   [{ code: "ShadowedByParent", parent: key("shop") }, route("/blog/new")],
   [{ code: "ShadowedBySibling", parent: key("shop"), prefix: "/blog/new" }, route("/blog/new/1")],
   [{ code: "RouteNeverMatches", reason: 'segments "." and ".." are resolved before matching' }, route("/a/../b")],
+  [{ code: "RetryCountZero" }, route("/")],
+  [{ code: "PerTryTimeoutTooLong", text: "2s" }, route("/")],
+  [{ code: "HealthCheckTimeoutTooLong", maxSeconds: 30 }, service("/", "web")],
+  [
+    {
+      code: "StrategyUnknown",
+      strategy: "LeastRequest",
+      known: ["RoundRobin", "WeightedLeastRequest", "Random", "Cookie"],
+    },
+    service("/", "web"),
+  ],
   [{ code: "UpstreamProtocolContradictory", port: 443, protocols: ["tls", "h2c"] }, service("/", "web")],
   [{ code: "ServiceAnnotationUnreadable", annotation: "contour.heptio.com/max-requests" }, service("/", "web")],
-  [{ code: "NotAppliedYet", field: "strategy" }, service("/", "web")],
 ];
 
 const PAGE = readFileSync(fileURLToPath(new URL("../../docs/problems.md", import.meta.url)), "utf8");

@@ -1,4 +1,4 @@
-import type { IngressRoute } from "../../api/ingress-route.ts";
+import type { HealthCheck, IngressRoute } from "../../api/ingress-route.ts";
 import { type ObjectKey, objectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
 import { classOf, type Problem } from "../problems.ts";
@@ -11,8 +11,8 @@ import { Zone } from "./zone.ts";
  * What a root and everything it delegates to publish, or undefined when the root is wrong in itself. Reports to
  * `context` for every object on the way.
  *
- * Written without recursion, because delegation may be as deep as there are objects; every pair of object and delegated
- * prefix is resolved once, because the ways to reach it can double with each level.
+ * Written without recursion, because delegation may be as deep as there are objects; an object is resolved once for each
+ * prefix and health check that it is reached with, because the ways to reach it can double with each level.
  */
 export function resolveRoot(
   key: ObjectKey,
@@ -21,7 +21,7 @@ export function resolveRoot(
   isRefused: boolean,
   context: Context,
 ): readonly ir.Route[] | undefined {
-  /** By object and delegated prefix: what it publishes there; undefined when the object is invalid there. */
+  /** By {@link zoneId}: what an object publishes there; undefined when it is invalid there. */
   const zones = new Map<string, Zone | undefined>();
   const chain = new Set<ObjectKey>();
   const visits: Visit[] = [];
@@ -35,32 +35,30 @@ export function resolveRoot(
       context.report(problem);
     };
     const delegations = checkObject(candidate, chain, { ...context, report });
-    const serviceRoutes = compileServiceRoutes(candidate.key, candidate.ingressRoute, { ...context, report });
+    const { ingressRoute, healthCheck } = candidate;
+    const serviceRoutes = compileServiceRoutes(candidate.key, ingressRoute, healthCheck, { ...context, report });
     if (isInvalid) {
-      zones.set(zoneId(candidate.key, candidate.prefix), undefined);
+      zones.set(zoneId(candidate), undefined);
       return;
     }
     chain.add(candidate.key);
     visits.push({ ...candidate, delegations, serviceRoutes, next: 0 });
   };
 
-  enter({ key, ingressRoute: root, prefix: "/", parent: undefined });
+  const start = { key, ingressRoute: root, prefix: "/", parent: undefined, healthCheck: root.healthCheck };
+  enter(start);
   for (let visit = visits.at(-1); visit !== undefined; visit = visits.at(-1)) {
     const delegation = visit.delegations[visit.next++];
     if (delegation === undefined) {
       visits.pop();
       chain.delete(visit.key);
-      zones.set(zoneId(visit.key, visit.prefix), buildZone(visit, zones, shadowed, context));
-    } else if (delegation.delegate !== undefined && !zones.has(zoneId(delegation.target, delegation.prefix))) {
-      enter({
-        key: delegation.target,
-        ingressRoute: delegation.delegate,
-        prefix: delegation.prefix,
-        parent: visit.key,
-      });
+      zones.set(zoneId(visit), buildZone(visit, zones, shadowed, context));
+      continue;
     }
+    const candidate = delegatedBy(visit, delegation);
+    if (candidate !== undefined && !zones.has(zoneId(candidate))) enter(candidate);
   }
-  const routes = zones.get(zoneId(key, "/"))?.routes();
+  const routes = zones.get(zoneId(start))?.routes();
   reportShadowed(shadowed, routes ?? [], context);
   return routes;
 }
@@ -77,6 +75,8 @@ type Candidate = {
   /** The prefix it was delegated; `/` for a root. */
   readonly prefix: string;
   readonly parent: ObjectKey | undefined;
+  /** For services without one of their own: the object's, or in its absence its parent's. */
+  readonly healthCheck: HealthCheck | undefined;
 };
 
 /** A route that delegates. `delegate` is undefined when the target is missing or may not be delegated to. */
@@ -159,7 +159,8 @@ function buildZone(
   // The longest delegated prefix owns its subtree, so it is put in after those that hold it.
   for (const delegation of [...visit.delegations].sort((a, b) => a.prefix.length - b.prefix.length)) {
     const { prefix, at, index, target, delegate } = delegation;
-    const delegated = delegate && zones.get(zoneId(target, prefix));
+    const candidate = delegatedBy(visit, delegation);
+    const delegated = candidate && zones.get(zoneId(candidate));
     if (delegate !== undefined && delegated === undefined) {
       const subject = routeSubject(visit.ingressRoute, index);
       context.report({ object: visit.key, at: `${at}.delegate`, subject, code: "DelegateInvalid", delegate: target });
@@ -198,6 +199,12 @@ function routeId({ origin }: ir.Route): string {
   return `${origin.object} ${origin.at}`;
 }
 
-function zoneId(key: ObjectKey, prefix: string): string {
-  return `${key} ${prefix}`;
+function delegatedBy(parent: Candidate, { target, prefix, delegate }: Delegation): Candidate | undefined {
+  if (delegate === undefined) return undefined;
+  const healthCheck = delegate.healthCheck ?? parent.healthCheck;
+  return { key: target, ingressRoute: delegate, prefix, parent: parent.key, healthCheck };
+}
+
+function zoneId({ key, prefix, healthCheck }: Candidate): string {
+  return `${key} ${prefix} ${JSON.stringify(healthCheck)}`;
 }

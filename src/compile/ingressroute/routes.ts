@@ -1,8 +1,12 @@
-import type { IngressRoute, Route } from "../../api/ingress-route.ts";
+import type { HealthCheck, IngressRoute, Route, Service } from "../../api/ingress-route.ts";
 import type { ObjectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
 import type { View } from "../../store/view.ts";
 import type { CompileOptions } from "../options.ts";
+import { compileHealthCheck } from "../policies/health-check.ts";
+import { compileRetry } from "../policies/retry.ts";
+import { compileStrategy } from "../policies/strategy.ts";
+import { compileTimeout } from "../policies/timeout.ts";
 import type { Problem } from "../problems.ts";
 import { compileUpstream } from "../upstreams.ts";
 import { withoutTrailingSlash } from "./paths.ts";
@@ -18,10 +22,14 @@ export type Context = {
   readonly isSecure: boolean;
 };
 
-/** The routes of one IngressRoute that name services, in their order. Entries that are wrong in themselves are left out. */
+/**
+ * The routes of one IngressRoute that name services, in their order. Entries that are wrong in themselves are left out.
+ * `healthCheck` is that of services without one of their own.
+ */
 export function compileServiceRoutes(
   key: ObjectKey,
   ingressRoute: IngressRoute,
+  healthCheck: HealthCheck | undefined,
   context: Context,
 ): readonly ir.Route[] {
   return ingressRoute.routes.flatMap((route, index) => {
@@ -30,7 +38,7 @@ export function compileServiceRoutes(
     const permitsInsecure = route.permitInsecure && !context.options.disablePermitInsecure;
     const compiled: ir.Route = {
       ...brokenRoute(key, route.match, at, context),
-      action: serviceAction(key, ingressRoute, route, index, context),
+      action: serviceAction(key, ingressRoute, healthCheck, route, index, context),
     };
     return [permitsInsecure ? { ...compiled, insecure: "serve" } : compiled];
   });
@@ -49,6 +57,7 @@ export function brokenRoute(key: ObjectKey, match: string, at: string, { isSecur
 function serviceAction(
   key: ObjectKey,
   ingressRoute: IngressRoute,
+  healthCheck: HealthCheck | undefined,
   route: Route,
   index: number,
   { view, options, report }: Context,
@@ -59,7 +68,8 @@ function serviceAction(
     const weight = weights[i] ?? 0;
     const { name, port } = service;
     if (!name || port === undefined || port < 1 || port > 65535) return { weight, cluster: undefined };
-    const upstream = compileUpstream({ namespace, name, port }, service.validation, view, options);
+    const policies = clusterPolicies(service, healthCheck);
+    const upstream = compileUpstream({ namespace, name, port }, policies, service.validation, view, options);
     const at = `spec.routes[${index}].services[${i}]`;
     const subject = routeSubject(ingressRoute, index, name);
     for (const fact of upstream.kind === "broken" ? [upstream.fact] : upstream.warnings) {
@@ -69,7 +79,23 @@ function serviceAction(
   });
   const used = shares.filter(({ weight }) => weight > 0);
   if (used.every(({ cluster }) => cluster === undefined)) return { kind: "unavailable" };
-  return { kind: "forward", shares: used, prefixRewrite: route.prefixRewrite };
+  const timeout = compileTimeout(route.timeoutPolicy).value;
+  return {
+    kind: "forward",
+    shares: used,
+    prefixRewrite: route.prefixRewrite,
+    timeout,
+    retry: compileRetry(route.retryPolicy, timeout).value,
+    allowsWebsockets: route.enableWebsockets,
+  };
+}
+
+function clusterPolicies(service: Service, byDefault: HealthCheck | undefined): ir.ClusterPolicies {
+  const healthCheck = service.healthCheck ?? byDefault;
+  return {
+    loadBalancing: compileStrategy(service.strategy).value,
+    healthCheck: healthCheck && compileHealthCheck(healthCheck).value,
+  };
 }
 
 /**

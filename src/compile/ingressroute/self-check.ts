@@ -2,6 +2,11 @@ import type { FieldNote } from "../../api/decode.ts";
 import { hostnameFault } from "../../api/hostname.ts";
 import type { HealthCheck, IngressRoute, Route, Service } from "../../api/ingress-route.ts";
 import type { ObjectKey } from "../../api/object-key.ts";
+import { compileHealthCheck } from "../policies/health-check.ts";
+import type { PolicyProblem } from "../policies/policy.ts";
+import { compileRetry } from "../policies/retry.ts";
+import { compileStrategy } from "../policies/strategy.ts";
+import { compileTimeout } from "../policies/timeout.ts";
 import type { Fact, Problem, Subject } from "../problems.ts";
 import { neverMatches, pathFault, withoutTrailingSlash } from "./paths.ts";
 
@@ -90,9 +95,9 @@ class SelfCheck {
     if (weights.reduce((sum, weight) => sum + Math.max(weight, 0), 0) > MAX_WEIGHT_SUM) {
       report("services", { code: "WeightSumTooLarge" });
     }
-    for (const field of ["timeoutPolicy", "retryPolicy", "enableWebsockets"] as const) {
-      if (route[field]) report(field, { code: "NotAppliedYet", field });
-    }
+    const timeout = compileTimeout(route.timeoutPolicy);
+    this.#policy(`${at}.timeoutPolicy`, timeout.problems, subject);
+    this.#policy(`${at}.retryPolicy`, compileRetry(route.retryPolicy, timeout.value).problems, subject);
   }
 
   #match(route: Route, at: string, subject: Subject, matches: Set<string>): void {
@@ -122,12 +127,20 @@ class SelfCheck {
       report("port", { code: "PortInvalid", port });
     }
     if (weight !== undefined && weight < 0) report("weight", { code: "WeightNegative" });
-    if (service.strategy) report("strategy", { code: "NotAppliedYet", field: "strategy" });
+    this.#policy(`${at}.strategy`, compileStrategy(service.strategy).problems, subject);
     this.#healthCheck(`${at}.healthCheck`, service.healthCheck, subject);
   }
 
   #healthCheck(at: string, healthCheck: HealthCheck | undefined, subject: Subject): void {
-    if (healthCheck !== undefined) this.#report(at, { code: "NotAppliedYet", field: "healthCheck" }, subject);
+    if (healthCheck === undefined) return;
+    this.#policy(at, compileHealthCheck(healthCheck).problems, subject);
+  }
+
+  #policy(at: string, problems: readonly PolicyProblem[], subject: Subject): void {
+    for (const { field, fact } of problems) {
+      const path = field === "" ? at : `${at}.${field}`;
+      if (!this.#isFaulted(path)) this.#report(path, fact, subject);
+    }
   }
 
   #note(code: "InvalidField" | "FieldIgnored", { at, reason }: FieldNote): void {
