@@ -43,7 +43,7 @@ function exitOf(error: unknown): { readonly code: number; readonly message: stri
   if (error instanceof UsageError) return { code: 2, message: error.message };
   if (error instanceof EnvoyUnavailable) return { code: 1, message: error.message };
   // By name, as the class comes with all of gRPC.
-  if (error instanceof Error && error.name === "AddressInUse") return { code: 1, message: error.message };
+  if (error instanceof Error && error.name === "AddressInUseError") return { code: 1, message: error.message };
   // Of the system, such as a file that cannot be written; these name what they are about.
   if (error instanceof Error && "syscall" in error) return { code: 1, message: error.message };
   return undefined;

@@ -12,6 +12,16 @@ export type ObjectChange =
   | { readonly kind: "applied"; readonly key: ObjectKey; readonly object: ApiObject }
   | { readonly kind: "deleted"; readonly key: ObjectKey };
 
+/** A line for everything that could not be read in objects that have no status to say it in. */
+export function notesWithoutStatus(changes: Iterable<ObjectChange>): readonly string[] {
+  const lines: string[] = [];
+  for (const change of changes) {
+    if (change.kind === "deleted" || change.object.kind === "IngressRoute") continue;
+    for (const { at, reason } of change.object.notes.faults) lines.push(`${change.key}: ${at}: ${reason}`);
+  }
+  return lines;
+}
+
 export type Kind = {
   readonly kind: ApiObject["kind"];
   /** Every `apiVersion` under which the kind is read; the first is the one asked of an API server. */

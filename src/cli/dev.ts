@@ -1,3 +1,4 @@
+import { printable } from "../api/printable.ts";
 import { externalNameFault } from "../compile/upstreams.ts";
 import { createLog } from "../controller/log.ts";
 import type { RunningController } from "../controller/run.ts";
@@ -16,6 +17,9 @@ export type DevOptions = ServeOptions & {
   readonly envoySearch: EnvoySearch;
 };
 
+/** How much of Envoy's log is told when it has ended. */
+const MAX_ENVOY_LINES = 20;
+
 /** Serves a folder with an Envoy of its own and tells what happens, until it is told to stop. Returns the exit code. */
 export async function dev(options: DevOptions): Promise<number> {
   const toldToStop = untilToldToStop();
@@ -30,19 +34,32 @@ export async function dev(options: DevOptions): Promise<number> {
     parts.echo?.standsFor(namespace, name) ? " (echo)" : "";
   const teller = new Teller({ write, httpPort, remark });
   const source = (listener: SourceListener) => {
-    const toTeller = (inner: SourceListener) => ({ ...inner, problems: teller.problems.bind(teller) });
+    const toTeller = (inner: SourceListener): SourceListener => ({
+      ...inner,
+      changed: (batch) => {
+        teller.notes(batch);
+        inner.changed(batch);
+      },
+      problems: teller.problems.bind(teller),
+    });
     if (!options.echo) return new FileSource([options.files], toTeller(listener));
     const files = (inner: SourceListener) => new FileSource([options.files], toTeller(inner));
-    parts.echo = new EchoSource(files, listener, (name) => externalNameFault(name, options) !== undefined);
+    const isRefused = (name: string) => externalNameFault(name, options) !== undefined;
+    parts.echo = new EchoSource(files, listener, { isRefused, tell: write });
     return parts.echo;
   };
-  // What the log says below an error, the teller says in other words.
-  const log = createLog({ ...options.log, level: "error" }, (text) => process.stderr.write(text));
+  const log = createLog(options.log, (text) => process.stderr.write(text));
   const running = await startController(options, log, source, (delta) => {
     if (parts.isLive && parts.running !== undefined) teller.changes(parts.running, delta);
   });
   parts.running = running;
-  const envoy = await startEnvoyProcess({ binary, xdsPort: running.xdsPort, onLine: (line) => log.warn(line) });
+  const envoyWords: string[] = [];
+  const onLine = (line: string) => {
+    log.info({ line }, "Envoy");
+    envoyWords.push(line);
+    if (envoyWords.length > MAX_ENVOY_LINES) envoyWords.shift();
+  };
+  const envoy = await startEnvoyProcess({ binary, xdsPort: running.xdsPort, onLine });
 
   const ended = envoy.ended.then(() => "ended" as const);
   const stopped = toldToStop.then(() => "stopped" as const);
@@ -60,6 +77,7 @@ export async function dev(options: DevOptions): Promise<number> {
     write("");
     state = await Promise.race([stopped, ended]);
   }
+  if (state === "ended") for (const line of envoyWords) write(`envoy: ${printable(line)}`);
   write(state === "stopped" ? "stopping" : "Envoy has ended, which it should not: stopping");
   await envoy.stop();
   await running.stop();

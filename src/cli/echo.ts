@@ -19,6 +19,13 @@ export type Echo = {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
 };
 
+export type EchoOptions = {
+  /** Whether an ExternalName is not sent to: there is nothing to stand in for then. */
+  readonly isRefused: (externalName: string) => boolean;
+  /** Told a line of every echo that could not be had. */
+  readonly tell: (line: string) => void;
+};
+
 /**
  * Another source, with an HTTP backend of its own in place of every Service that has no EndpointSlice (an ExternalName
  * Service has none): each answers with what it was asked and which Service it stands for.
@@ -26,7 +33,7 @@ export type Echo = {
 export class EchoSource implements Source {
   readonly #inner: Source;
   readonly #listener: SourceListener;
-  readonly #isRefused: (externalName: string) => boolean;
+  readonly #options: EchoOptions;
   readonly #services = new Map<ObjectKey, KubeService>();
   /** Keys of the real EndpointSlices, by Service. */
   readonly #slices = new Map<ObjectKey, Set<ObjectKey>>();
@@ -36,14 +43,9 @@ export class EchoSource implements Source {
   /** Batches keep their order although servers take time to start. */
   #queue: Promise<void> = Promise.resolve();
 
-  /** `isRefused` tells of an ExternalName that is not sent to: there is nothing to stand in for then. */
-  constructor(
-    inner: (listener: SourceListener) => Source,
-    listener: SourceListener,
-    isRefused: (externalName: string) => boolean,
-  ) {
+  constructor(inner: (listener: SourceListener) => Source, listener: SourceListener, options: EchoOptions) {
     this.#listener = listener;
-    this.#isRefused = isRefused;
+    this.#options = options;
     this.#inner = inner({
       changed: (batch) => this.#enqueue(() => this.#changed(batch)),
       synced: () => this.#enqueue(async () => listener.synced()),
@@ -107,9 +109,10 @@ export class EchoSource implements Source {
   async #substitute(key: ObjectKey): Promise<readonly ObjectChange[]> {
     const service = this.#services.get(key);
     const hasEndpoints = (this.#slices.get(key)?.size ?? 0) > 0;
-    const isRefused = service?.externalName !== undefined && this.#isRefused(service.externalName);
-    if (service !== undefined && !hasEndpoints && !isRefused) {
-      const ports = await this.#listenFor(key, service);
+    const isRefused = service?.externalName !== undefined && this.#options.isRefused(service.externalName);
+    const canEcho = service !== undefined && !hasEndpoints && !isRefused;
+    const ports = canEcho ? await this.#listenFor(key, service) : undefined;
+    if (service !== undefined && ports !== undefined) {
       // It speaks HTTP/1.1 in clear text, whatever the Service would.
       const standIn = { ...service, externalName: undefined, annotations: {} };
       const slice = echoSlice(service, ports);
@@ -126,15 +129,24 @@ export class EchoSource implements Source {
     return [...original, { kind: "deleted", key: echoSliceKey(keyParts(key)) }];
   }
 
-  /** The Service's ports, each with the port on which its echo listens. */
-  async #listenFor(key: ObjectKey, service: KubeService): Promise<EndpointSlice["ports"]> {
+  /** The Service's ports, each with the port on which its echo listens; undefined when the system has no more to give. */
+  async #listenFor(key: ObjectKey, service: KubeService): Promise<EndpointSlice["ports"] | undefined> {
     const servers = this.#echoes.get(key) ?? new Map<number, Server>();
     this.#echoes.set(key, servers);
     const ports: { name: string; port: number }[] = [];
     for (const port of service.ports) {
-      const server = servers.get(port.port) ?? (await startEcho(service, port));
-      servers.set(port.port, server);
-      ports.push({ name: port.name, port: listeningPort(server) });
+      try {
+        const server = servers.get(port.port) ?? (await startEcho(service, port));
+        servers.set(port.port, server);
+        ports.push({ name: port.name, port: listeningPort(server) });
+      } catch (error) {
+        // Too many open files, for one.
+        if (!(error instanceof Error && "syscall" in error)) throw error;
+        this.#options.tell(`no echo for ${service.metadata.namespace}/${service.metadata.name}: ${error.message}`);
+        this.#echoes.delete(key);
+        await closeAll(servers);
+        return undefined;
+      }
     }
     return ports;
   }

@@ -2,6 +2,7 @@ import type { FieldNote } from "../api/decode.ts";
 import type { ApiObject, ObjectChange } from "../api/kinds.ts";
 import { type ObjectKey, shortName } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
+import { printable } from "../api/printable.ts";
 import { classOf, describe, type Problem } from "../compile/problems.ts";
 import type { Verdict } from "../compile/verdicts.ts";
 import { byPlace, placeText } from "../sources/merge.ts";
@@ -32,7 +33,7 @@ export function findingsOf(read: ReadObjects, verdicts: ReadonlyMap<ObjectKey, V
 /** `file:line:column: text`, on one line whatever names and paths hold. */
 export function findingLine({ place, severity, text }: Finding): string {
   const line = `${placeText(place)}: ${severity === "error" ? "" : `${severity}: `}${text}`;
-  return line.replace(/\p{Cc}/gu, (character) => JSON.stringify(character).slice(1, -1));
+  return printable(line);
 }
 
 function findingsOfObject(

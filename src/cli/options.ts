@@ -130,11 +130,13 @@ export function readCommandLine(args: readonly string[], version: string): Comma
   });
 
   const devAddress = { ...ENVOY_ADDRESS, fallback: "127.0.0.1" };
+  // What a log says below an error, dev says in words of its own.
+  const devLevel = { ...LOG_LEVEL, fallback: "error" };
   // Its own Envoy is told which port it is.
   const devPort = { ...XDS_PORT, fallback: 0 };
   const dev = command("dev <folder>", "run the controller and an Envoy on this machine, from a folder of files", [
     ...[ECHO, ENVOY, devPort, HTTP_ADDRESS, HTTP_PORT, devAddress, ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT],
-    ...[...CORE_FLAGS, ...LOG_FLAGS],
+    ...[...CORE_FLAGS, devLevel, LOG_FORMAT],
   ]).action((folder: string) => {
     const read = <T>(flag: Flag<T>): T => readFlag(dev, env, flag);
     const options = {
@@ -144,7 +146,8 @@ export function readCommandLine(args: readonly string[], version: string): Comma
       xds: { address: "127.0.0.1", port: read(devPort), tls: undefined },
       envoy: envoyPorts(read, devAddress),
     };
-    chosen = { command: "dev", options: { ...core(read), ...options, http: http(read), log: log(read) } };
+    const devLog = { level: read(devLevel), format: read(LOG_FORMAT) };
+    chosen = { command: "dev", options: { ...core(read), ...options, http: http(read), log: devLog } };
   });
 
   const nodeId = textFlag("node-id", "name", "tells several Envoys apart", hostname());

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { AddressInUse } from "../controller/run.ts";
+import { AddressInUseError } from "../xds/server.ts";
 
 /** Rejects when somebody listens there already, naming the flag that chooses the port. */
 export async function assertFree(address: string, port: number, flag: string): Promise<void> {
@@ -11,7 +11,7 @@ export async function assertFree(address: string, port: number, flag: string): P
   } catch (error) {
     const isTaken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
     if (!isTaken) throw error;
-    throw new AddressInUse(`${address} port ${port} is in use; choose another one with ${flag}`, { cause: error });
+    throw new AddressInUseError(`${address} port ${port} is in use; choose another one with ${flag}`, { cause: error });
   }
   server.close();
   await once(server, "close");

@@ -1,4 +1,6 @@
+import { notesWithoutStatus, type ObjectChange } from "../api/kinds.ts";
 import { shortName } from "../api/object-key.ts";
+import { printable } from "../api/printable.ts";
 import { classOf, describe } from "../compile/problems.ts";
 import type { Verdict } from "../compile/verdicts.ts";
 import type { RunningController } from "../controller/run.ts";
@@ -14,7 +16,7 @@ export class Teller {
   #problems: ReadonlySet<string> = new Set();
 
   constructor(options: { readonly write: (line: string) => void; readonly httpPort: number; readonly remark: Remark }) {
-    this.#write = options.write;
+    this.#write = (line) => options.write(printable(line));
     this.#httpPort = options.httpPort;
     this.#remark = options.remark;
   }
@@ -39,6 +41,11 @@ export class Teller {
       if (verdict === undefined) this.#write(`${shortName(key)}: gone`);
       else this.#verdict(running, verdict);
     }
+  }
+
+  /** What is wrong with objects that have no status to say it in. */
+  notes(batch: readonly ObjectChange[]): void {
+    for (const line of notesWithoutStatus(batch)) this.#write(line);
   }
 
   /** Those that were not there the last time. */

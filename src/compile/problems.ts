@@ -1,4 +1,5 @@
 import { type ObjectKey, shortName } from "../api/object-key.ts";
+import { printable } from "../api/printable.ts";
 
 /**
  * One thing that is the matter with one object. The codes are stable and stand in docs/problems.md.
@@ -137,7 +138,7 @@ export function classOf(problem: Problem): ProblemClass {
 
 /** The sentence for the object's author, such as `route "/foo": service "home": weight must be greater than or equal to zero`. */
 export function describe(problem: Problem): string {
-  return shorten(`${describeSubject(problem.subject)}${describeFact(problem)}`, MAX_SENTENCE);
+  return shorten(printable(`${describeSubject(problem.subject)}${describeFact(problem)}`), MAX_SENTENCE);
 }
 
 /** A status has to fit into an object, whatever its author wrote. */
@@ -267,7 +268,7 @@ function describePath(steps: readonly string[], omitted: number): string {
 
 /** User text may be huge or hold control characters; a status stays one readable line. */
 function quoted(text: string): string {
-  return JSON.stringify(shorten(text, MAX_QUOTED)).replace(/\\\\/g, "\\");
+  return `"${printable(shorten(text, MAX_QUOTED)).replaceAll('"', '\\"')}"`;
 }
 
 function shorten(text: string, length: number): string {

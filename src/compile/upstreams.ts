@@ -148,7 +148,8 @@ function isDnsNameOrAddress(name: string): boolean {
  */
 export function isLoopback(externalName: string): boolean {
   const name = externalName.toLowerCase().replace(/\.+$/, "");
-  if (name === "localhost" || name.endsWith(".localhost") || name === "localhost.localdomain") return true;
+  if (name === "localhost" || name === "loopback" || name.endsWith(".localhost") || name === "localhost.localdomain")
+    return true;
   // Names of ::1 in the hosts file of common distributions.
   if (
     name === "ip6-localhost" ||
@@ -161,8 +162,13 @@ export function isLoopback(externalName: string): boolean {
   const v6 = parseIpv6(name);
   if (v6 !== undefined) {
     const [high = 0, low = 0] = v6.slice(6);
-    const mapped = v6.slice(0, 5).every((group) => group === 0) && (v6[5] === 0 || v6[5] === 0xffff);
-    return mapped && (isLoopbackV4(high * 65536 + low) || (high === 0 && low <= 1));
+    // The forms of RFC 4291 (compatible, mapped), RFC 2765 (translated) and RFC 6052 (NAT64) that stand for an IPv4 address.
+    const prefix = v6
+      .slice(0, 6)
+      .map((group) => group.toString(16))
+      .join(":");
+    const holdsV4 = ["0:0:0:0:0:0", "0:0:0:0:0:ffff", "0:0:0:0:ffff:0", "64:ff9b:0:0:0:0"].includes(prefix);
+    return holdsV4 && isLoopbackV4(high * 65536 + low);
   }
   const v4 = parseIpv4Loosely(name);
   return v4 !== undefined && isLoopbackV4(v4);

@@ -19,7 +19,9 @@ export function verdictOf(
   found: { readonly reached: boolean; readonly problems: Iterable<Problem> },
 ): Verdict {
   const problems = [...found.problems].sort(inDocumentOrder);
-  const worst = problems.find((problem) => classOf(problem) !== "C");
+  // What makes the whole object ignored is more to the point than what costs one of its routes.
+  const worst =
+    problems.find((problem) => classOf(problem) === "A") ?? problems.find((problem) => classOf(problem) === "B");
   const verdict = { object: object.key, generation: object.generation, fqdn: object.fqdn, problems };
   if (!found.reached) {
     const description = "no root IngressRoute delegates to this one, so nothing of it is served";

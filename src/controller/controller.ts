@@ -1,3 +1,4 @@
+import { notesWithoutStatus } from "../api/kinds.ts";
 import type { ObjectKey } from "../api/object-key.ts";
 import { shortName } from "../api/object-key.ts";
 import type { Verdict } from "../compile/verdicts.ts";
@@ -55,6 +56,7 @@ export class Controller {
   #apply(batch: Parameters<SourceListener["changed"]>[0]): void {
     const end = this.telemetry.applySeconds.startTimer();
     this.#batches++;
+    for (const line of notesWithoutStatus(batch)) this.#options.log.warn(line);
     let delta: Delta;
     try {
       delta = this.translator.apply(batch);

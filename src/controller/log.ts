@@ -1,4 +1,5 @@
 import { type DestinationStream, type Logger, pino } from "pino";
+import { printable } from "../api/printable.ts";
 
 export type { Logger } from "pino";
 
@@ -15,5 +16,5 @@ function asText(line: string): string {
   const { time, level, msg, ...fields }: Record<string, unknown> = JSON.parse(line);
   const label = pino.levels.labels[Number(level)] ?? "info";
   const pairs = Object.entries(fields).map(([key, value]) => ` ${key}=${JSON.stringify(value)}`);
-  return `${time} ${label} ${String(msg ?? "").replace(/\p{Cc}+/gu, " ")}${pairs.join("")}\n`;
+  return `${printable(`${time} ${label} ${String(msg ?? "")}${pairs.join("")}`)}\n`;
 }

@@ -1,5 +1,6 @@
 import { type ObjectKey, shortName } from "../api/object-key.ts";
 import { type Condition, observed } from "../compile/conditions.ts";
+import { classOf } from "../compile/problems.ts";
 import type { Verdict } from "../compile/verdicts.ts";
 import { httpScope } from "../envoy/names.ts";
 import type { Translator } from "../translate/translator.ts";
@@ -17,15 +18,26 @@ export function programmedConditions(
   cache: Cache,
   xds: XdsServer,
 ): (verdict: Verdict) => Condition {
-  const hostsOf = new Map<string, string[]>();
-  for (const host of translator.hosts()) {
-    for (const object of host.objects) hostsOf.set(object, [...(hostsOf.get(object) ?? []), host.name]);
+  const reachedBy = new Map<string, string[]>();
+  const servedBy = new Map<string, string[]>();
+  for (const { name, objects, routes } of translator.hosts()) {
+    for (const object of objects) push(reachedBy, object, name);
+    for (const object of new Set(routes.map(({ origin }) => origin.object))) push(servedBy, object, name);
   }
   return (verdict) => {
-    const hosts = hostsOf.get(verdict.object) ?? [];
+    // A valid object may have no route that serves, a root that only delegates for one. Of one that is ignored, something
+    // can be served all the same: below another parent, where it is in order.
+    const isIgnored = verdict.problems.some((problem) => classOf(problem) === "A");
+    const hosts = (isIgnored ? servedBy : reachedBy).get(verdict.object) ?? [];
     const state = hosts.length === 0 ? NOT_SERVED : acceptedState(resourcesOf(verdict.object, hosts, cache), xds);
     return { type: "Programmed", ...state, ...observed(verdict) };
   };
+}
+
+function push(index: Map<string, string[]>, key: string, value: string): void {
+  const values = index.get(key);
+  if (values === undefined) index.set(key, [value]);
+  else values.push(value);
 }
 
 type State = Pick<Condition, "status" | "reason" | "message">;

@@ -34,15 +34,10 @@ export type RunningController = {
   readonly stop: () => Promise<void>;
 };
 
-/** An address that the controller is to listen on is taken. The message names it. */
-export class AddressInUse extends Error {
-  override readonly name: string = "AddressInUse";
-}
-
 /** How long connected Envoys may take to let go of their streams. */
 const STOP_MS = 1000;
 
-/** Starts a whole controller; rejects with {@link AddressInUse}, and then nothing of it is left running. */
+/** Starts a whole controller; rejects with {@link AddressInUseError}, and then nothing of it is left running. */
 export async function runController(options: RunOptions): Promise<RunningController> {
   const { log } = options;
   const cache = new Cache();
@@ -91,7 +86,7 @@ async function listening<T>(what: string, { address, port }: Endpoint, start: ()
     const isTaken =
       error instanceof AddressInUseError || (error instanceof Error && "code" in error && error.code === "EADDRINUSE");
     if (!isTaken) throw error;
-    throw new AddressInUse(`the ${what} cannot listen on ${address} port ${port}: it is in use`, { cause: error });
+    throw new AddressInUseError(`the ${what} cannot listen on ${address} port ${port}: it is in use`, { cause: error });
   }
 }
 

@@ -84,7 +84,9 @@ function dnsDiscovery(name: string, hostname: string, port: number): ClusterInit
   return {
     clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.STRICT_DNS },
     dnsLookupFamily: Cluster_DnsLookupFamily.V4_PREFERRED,
-    respectDnsTtl: true,
+    // A name that is slow to resolve would otherwise hold up the clusters of everybody else: Envoy acknowledges none
+    // while one is warming, and does not start. Until it is resolved, its own routes answer 503.
+    waitForWarmOnInit: false,
     loadAssignment: {
       clusterName: name,
       endpoints: [{ lbEndpoints: [lbEndpoint(hostname, port)] }],

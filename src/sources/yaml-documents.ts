@@ -78,9 +78,14 @@ function* shallowTokens(parser: Parser, text: string, depth: { exceededAt: numbe
 /** Timestamps, binary data, base-60 numbers, sets and ordered maps stay what they are without their tags. */
 function likeJson(tags: Tags): Tags {
   const left = new Set(["omap", "pairs", "set", "binary", "timestamp"].map((name) => `tag:yaml.org,2002:${name}`));
-  return tags.filter(
+  const kept = tags.filter(
     (tag) => typeof tag === "string" || !(left.has(tag.tag) || ("format" in tag && tag.format === "TIME")),
   );
+  // The library takes e1 and +e5 for numbers, and they come out as NaN; without a digit before the exponent they are names.
+  return kept.map((tag) => {
+    if (typeof tag === "string" || tag.collection !== undefined || tag.format !== "EXP") return tag;
+    return { ...tag, test: /^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$/ };
+  });
 }
 
 type FieldOffsets = { readonly key: number; readonly value: number };

@@ -82,6 +82,32 @@ test("/api/ingressroutes tells the status of each", async () => {
   ]);
 });
 
+test("Programmed is not said of objects of which nothing is served", async () => {
+  const taken = "metadata: { name: taken, creationTimestamp: '2026-01-01T00:00:00Z' }";
+  const child = "{ match: /x, services: [{ name: web, port: 80, weight: -1 }] }";
+  listener.changed(
+    objects(
+      rootYaml("web", "web.example.com", "[{ match: /x, delegate: { name: child } }]") +
+        rootYaml("taken", "web.example.com", route("web")).replace("metadata: { name: taken }", taken) +
+        `---\napiVersion: contour.heptio.com/v1beta1\nkind: IngressRoute\nmetadata: { name: child }\nspec: { routes: [${child}] }\n`,
+    ),
+  );
+  listener.synced();
+  const statuses: { name: string; status: { conditions: { type: string; reason: string }[] } }[] = JSON.parse(
+    await (await get("/api/ingressroutes")).text(),
+  );
+  const reasons = statuses.map(({ name, status }) => [
+    name,
+    status.conditions.find(({ type }) => type === "Programmed")?.reason,
+  ]);
+  expect(Object.fromEntries(reasons)).toEqual({ web: "NoEnvoy", taken: "NotServed", child: "NotServed" });
+});
+
+test("what is wrong with an object without a status is in the log", () => {
+  listener.changed(objects(serviceYaml("web").replace("port: 80", "port: eighty")));
+  expect(log).toContain("Service/default/web: spec.ports[0].port: must be a whole number");
+});
+
 test("an object with thousands of problems has a status of a readable size", async () => {
   const routes = Array.from({ length: 3000 }, (_, i) => `{ match: bad-${i}, services: [{ name: web, port: 80 }] }`);
   listener.changed(objects(rootYaml("web", "web.example.com", `[${routes.join(", ")}]`)));

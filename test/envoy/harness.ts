@@ -15,7 +15,12 @@ const REQUEST_MS = 10_000;
 const POLL_MS = 10;
 
 export type EnvoyOptions = { readonly binary: string } & (
-  | { readonly xdsPort: number; readonly nodeId?: string }
+  | {
+      readonly xdsPort: number;
+      readonly nodeId?: string;
+      /** Added to the bootstrap. */
+      readonly bootstrap?: JsonObject;
+    }
   /** A configuration of the test's own, with the admin on the given Unix socket. */
   | { readonly config: (admin: { readonly pipe: string }) => JsonObject }
 );
@@ -40,12 +45,10 @@ export async function startEnvoy(options: EnvoyOptions): Promise<Envoy> {
   const config =
     "config" in options
       ? options.config(admin)
-      : bootstrap({
-          xdsAddress: LOOPBACK,
-          xdsPort: options.xdsPort,
-          admin,
-          nodeId: options.nodeId ?? "test",
-        });
+      : {
+          ...bootstrap({ xdsAddress: LOOPBACK, xdsPort: options.xdsPort, admin, nodeId: options.nodeId ?? "test" }),
+          ...options.bootstrap,
+        };
   const configFile = join(folder, "envoy.json");
   await writeFile(configFile, JSON.stringify(config));
 

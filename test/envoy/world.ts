@@ -6,6 +6,7 @@ import { externalNameFault } from "../../src/compile/upstreams.ts";
 import { createLog } from "../../src/controller/log.ts";
 import { type RunningController, runController } from "../../src/controller/run.ts";
 import type { Settings } from "../../src/controller/settings.ts";
+import type { JsonObject } from "../../src/envoy/bootstrap.ts";
 import type { Source, SourceListener } from "../../src/sources/source.ts";
 import { DEFAULT_SETTINGS } from "../settings.ts";
 import { type Envoy, eventually, freePort, type Reply, request, startEnvoy } from "./harness.ts";
@@ -38,6 +39,8 @@ export type WorldOptions = {
   readonly binary: string;
   /** Where they differ from the defaults. */
   readonly settings?: Partial<Omit<Settings, "envoy">>;
+  /** Added to Envoy's bootstrap. */
+  readonly bootstrap?: JsonObject;
   /** Whether Services without EndpointSlices get an echo backend; true unless told otherwise. */
   readonly echo?: boolean;
 };
@@ -65,7 +68,12 @@ export async function startWorld(options: WorldOptions): Promise<World> {
       source: (listener) =>
         options.echo === false
           ? byHand(listener)
-          : new EchoSource(byHand, listener, (name) => externalNameFault(name, settings) !== undefined),
+          : new EchoSource(byHand, listener, {
+              isRefused: (name) => externalNameFault(name, settings) !== undefined,
+              tell: (line) => {
+                log += `${line}\n`;
+              },
+            }),
       log: createLog({ level: "info", format: "text" }, (text) => {
         log += text;
       }),
@@ -73,7 +81,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     });
   let running = await startController(0);
   const { xdsPort } = running;
-  let envoy = await startEnvoy({ binary: options.binary, xdsPort });
+  let envoy = await startEnvoy({ binary: options.binary, xdsPort, bootstrap: options.bootstrap ?? {} });
 
   const apply = async (changes: readonly ObjectChange[]) => {
     for (const change of changes) {
@@ -104,7 +112,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     },
     restartEnvoy: async () => {
       await envoy.stop();
-      envoy = await startEnvoy({ binary: options.binary, xdsPort });
+      envoy = await startEnvoy({ binary: options.binary, xdsPort, bootstrap: options.bootstrap ?? {} });
       await eventually(() => isSettled(running), SETTLE_MS);
     },
     log: () => log,

@@ -22,12 +22,25 @@ export function pathFault(path: string): string | undefined {
   return undefined;
 }
 
+/** What keeps a well-formed path from being sent to a backend as it is, as the rest of a sentence; undefined if nothing does. */
+export function rewriteFault(path: string): string | undefined {
+  const segments = path.split("/");
+  if (segments.includes(".") || segments.includes("..")) return 'must be without the segments "." and ".."';
+  const encoded = percentEncoded(path);
+  return encoded === path ? undefined : `holds characters that requests carry percent-encoded, write ${encoded}`;
+}
+
+/** With every character encoded that cannot stand in the path of a request. */
+function percentEncoded(path: string): string {
+  return path.replace(/[^\p{ASCII}]+|[ "<>^`{|}\\]/gu, encodeURIComponent);
+}
+
 /** Why a well-formed match is never met by a request, whose path Envoy normalises first; undefined if it can be. */
 export function neverMatches(match: string): string | undefined {
   const segments = match.split("/");
   if (segments.includes(".") || segments.includes("..")) return 'segments "." and ".." are resolved before matching';
   if (match.includes("\\")) return "a backslash is turned into a slash before matching";
-  const encoded = match.replace(/[^\p{ASCII}]+|[ "<>^`{|}]/gu, encodeURIComponent);
+  const encoded = percentEncoded(match);
   if (encoded !== match) return `requests carry it percent-encoded, write ${encoded}`;
   if (/%(2[de]|3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae])/i.test(match)) {
     return "percent-encoded letters, digits and -._~ are decoded before matching";

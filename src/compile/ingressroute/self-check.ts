@@ -8,7 +8,7 @@ import { compileRetry } from "../policies/retry.ts";
 import { compileStrategy } from "../policies/strategy.ts";
 import { compileTimeout } from "../policies/timeout.ts";
 import type { Fact, Problem, Subject } from "../problems.ts";
-import { neverMatches, pathFault, withoutTrailingSlash } from "./paths.ts";
+import { neverMatches, pathFault, rewriteFault, withoutTrailingSlash } from "./paths.ts";
 
 /** Envoy holds the sum of weights in 32 bits. */
 const MAX_WEIGHT_SUM = 2 ** 32 - 1;
@@ -86,8 +86,9 @@ class SelfCheck {
       if (ignored.length > 0) report(ignored[0] ?? "", { code: "DelegateAttributesIgnored", fields: ignored });
       return;
     }
-    const rewriteFault = route.prefixRewrite === undefined ? undefined : pathFault(route.prefixRewrite);
-    if (rewriteFault !== undefined) report("prefixRewrite", { code: "PrefixRewriteInvalid", reason: rewriteFault });
+    const { prefixRewrite } = route;
+    const fault = prefixRewrite === undefined ? undefined : (pathFault(prefixRewrite) ?? rewriteFault(prefixRewrite));
+    if (fault !== undefined) report("prefixRewrite", { code: "PrefixRewriteInvalid", reason: fault });
     for (const [i, service] of route.services.entries()) {
       this.#service(service, `${at}.services[${i}]`, routeSubject(this.#ingressRoute, index, service.name));
     }
