@@ -16,7 +16,7 @@ import { TlsParameters_TlsProtocol } from "#proto/envoy/extensions/transport_soc
 import { DownstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import type { Matcher_OnMatchSchema } from "#proto/xds/type/matcher/v3/matcher_pb.js";
 import type * as ir from "../ir/ir.ts";
-import { httpScope, httpsScope, SCOPE_HEADER } from "./names.ts";
+import { ALLOWS_WEBSOCKETS, httpScope, httpsScope, SCOPE_HEADER } from "./names.ts";
 import type { Draft } from "./resource.ts";
 
 export type ListenerOptions = {
@@ -260,6 +260,8 @@ function connectionManager(statPrefix: string, scope: string) {
  * Scopes are selected by exact bytes before any filter runs, and Envoy cannot fold case there. A request that found no route
  * (all routes have names, and each host ends in one for everything) is looked up again in lower case, and after that in the
  * catch-all scope. The call to metadata() makes Envoy look the route up.
+ *
+ * Envoy decides on upgrades by the route that it has before any filter, and lets them through where it has none.
  */
 const FIND_SCOPE = `
 function envoy_on_request(handle)
@@ -273,11 +275,16 @@ function envoy_on_request(handle)
     handle:metadata():get("")
     return routed()
   end
+  local function refuse_upgrade()
+    local upgrade = handle:headers():get("upgrade")
+    if upgrade == nil then return end
+    if string.lower(upgrade) == "websocket" and handle:metadata():get("${ALLOWS_WEBSOCKETS}") then return end
+    handle:respond({ [":status"] = "403" })
+  end
   if routed() then return end
   local scope = handle:headers():get("${SCOPE_HEADER}")
   if scope == nil then return end
   local folded = string.lower(scope)
-  if folded ~= scope and try(folded) then return end
-  try(string.sub(scope, 1, 2) .. "*")
+  if (folded ~= scope and try(folded)) or try(string.sub(scope, 1, 2) .. "*") then refuse_upgrade() end
 end
 `;

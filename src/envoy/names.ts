@@ -7,6 +7,10 @@ export const UNAVAILABLE_CLUSTER = "unavailable";
 /** The header that carries the scope of a request from the listener to the scope selection. It never leaves Envoy. */
 export const SCOPE_HEADER = "x-isoline-scope";
 
+/** Metadata of a route that lets websockets through, for the listener's filter: by namespace and key. */
+export const FILTER_METADATA = "envoy.filters.http.lua";
+export const ALLOWS_WEBSOCKETS = "allows-websockets";
+
 /** Name of the explicit 404 at the end of each host. */
 export const NO_ROUTE = "no-route";
 

@@ -5,7 +5,9 @@ import type * as ir from "../ir/ir.ts";
 import { clusterDraft, unavailableClusterDraft } from "./clusters.ts";
 import { duration } from "./duration.ts";
 import {
+  ALLOWS_WEBSOCKETS,
   clusterName,
+  FILTER_METADATA,
   httpScope,
   httpsScope,
   MISDIRECTED,
@@ -139,17 +141,18 @@ function routeMessages(route: ir.Route, nameOf: NameOf): readonly RouteInit[] {
     case "forward": {
       const { shares, prefixRewrite } = route.action;
       const target = { ...forwardTo(shares, nameOf), ...policiesOf(route.action) };
-      if (prefixRewrite === undefined) return [{ name, match, action: { case: "route", value: target } }];
+      const named = { name, ...(route.action.allowsWebsockets ? { metadata: WEBSOCKETS_ALLOWED } : {}) };
+      if (prefixRewrite === undefined) return [{ ...named, match, action: { case: "route", value: target } }];
       // The slash that follows the prefix belongs to the rest: it is neither doubled nor lost.
       const below = withSlash(path);
       return [
         {
-          name,
+          ...named,
           match: { pathSpecifier: { case: "path", value: path } },
           action: { case: "route", value: { ...target, prefixRewrite } },
         },
         {
-          name,
+          ...named,
           match: { pathSpecifier: { case: "prefix", value: below } },
           action: { case: "route", value: { ...target, prefixRewrite: withSlash(prefixRewrite) } },
         },
@@ -174,6 +177,11 @@ function forwardTo(shares: readonly ir.Share[], nameOf: NameOf): RouteActionInit
 const DEFAULT_IDLE_TIMEOUT_MS = 5 * 60_000;
 /** Connections that carry messages rather than an answer may be silent for hours. */
 const WEBSOCKET_IDLE_TIMEOUT_MS = 9_000_000;
+
+/** Envoy tells its filters nothing of `upgradeConfigs`. */
+const WEBSOCKETS_ALLOWED: NonNullable<RouteInit["metadata"]> = {
+  filterMetadata: { [FILTER_METADATA]: { [ALLOWS_WEBSOCKETS]: true } },
+};
 
 /** The cookie that binds a client to an endpoint. Clients hold it already, so the name cannot change. */
 const SESSION_COOKIE = "X-Contour-Session-Affinity";

@@ -344,10 +344,11 @@ describeWithEnvoy("websockets on a real Envoy", (binary) => {
     await world.stop();
     await Promise.all(started.map(({ stop }) => stop()));
   });
-  const open = (path: string) => openWebsocket({ port: world.httpPort, host: HOST, path });
+  const open = (path: string, host = HOST) => openWebsocket({ port: world.httpPort, host, path });
 
   test("carry messages both ways, and outlive the timeouts of their route", async () => {
     const socket = await open("/chat/room");
+    const inCapitals = await open("/chat", HOST.toUpperCase());
     socket.send("hello");
     expect(await socket.next()).toBe("hello");
     // A plain request under the same timeouts, begun later, has run into them meanwhile.
@@ -355,7 +356,9 @@ describeWithEnvoy("websockets on a real Envoy", (binary) => {
     expect(socket.isOpen()).toBe(true);
     socket.send("still here");
     expect(await socket.next()).toBe("still here");
-    await socket.close();
+    inCapitals.send("still here");
+    expect(await inCapitals.next()).toBe("still here");
+    await Promise.all([socket.close(), inCapitals.close()]);
   });
 
   test("are shared out among several services, and rewritten", async () => {
@@ -372,9 +375,11 @@ describeWithEnvoy("websockets on a real Envoy", (binary) => {
     expect(path).toBe("/socket/room");
   });
 
-  test.each(["/", "/other", "/chatter"])("are refused at %s", async (path) => {
-    const opening = open(path);
-    await expect(opening).rejects.toBeInstanceOf(NoUpgrade);
-    await expect(opening).rejects.toMatchObject({ status: 403 });
+  test.each(["/", "/other", "/chatter"])("are refused at %s, in any letter case of the host", async (path) => {
+    for (const host of [HOST, HOST.toUpperCase()]) {
+      const opening = open(path, host);
+      await expect(opening).rejects.toBeInstanceOf(NoUpgrade);
+      await expect(opening).rejects.toMatchObject({ status: 403 });
+    }
   });
 });
