@@ -155,6 +155,19 @@ describe("sizes that nobody would write", () => {
     expect(matchRequest(resources, request)).toMatchObject({ kind: "forward" });
   });
 
+  test("400 prefixes, one inside the other, to one object of 1,000 routes", () => {
+    const prefix = (length: number) => `/${"a/".repeat(length)}`;
+    const delegating = Array.from({ length: 400 }, (_, i) => ({ match: prefix(i + 1), delegate: { name: "many" } }));
+    const routes = Array.from({ length: 1_000 }, (_, i) => ({
+      match: `${prefix(400)}${i}`,
+      services: [{ name: "s", port: 80 }],
+    }));
+    const objects = [root(delegating), child("many", routes), service];
+    const { resources } = expectSound(translate(objects.map(applied), OPTIONS));
+    const request = { host: "big.example.com", path: `${prefix(400)}999` };
+    expect(matchRequest(resources, request)).toMatchObject({ kind: "forward" });
+  });
+
   test("ways down that double at each of 30 levels", () => {
     // At each level an object goes on with its own prefix and with one that is a segment longer: 2^30 ways in all.
     const levels = 30;

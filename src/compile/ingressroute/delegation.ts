@@ -11,8 +11,9 @@ import { Zone } from "./zone.ts";
  * What a root and everything it delegates to publish, or undefined when the root is wrong in itself. Reports to
  * `context` for every object on the way.
  *
- * Written without recursion, because delegation may be as deep as there are objects; an object is resolved once for each
- * prefix and health check that it is reached with, because the ways to reach it can double with each level.
+ * Written without recursion, because delegation may be as deep as there are objects. The ways to reach an object can double
+ * with each level, so it is resolved once, whatever prefixes lead to it: what it publishes is the same below each of them,
+ * and all that a prefix decides is whether the object fits in.
  */
 export function resolveRoot(
   key: ObjectKey,
@@ -21,32 +22,32 @@ export function resolveRoot(
   isRefused: boolean,
   context: Context,
 ): readonly ir.Route[] | undefined {
-  /** By {@link zoneId}: what an object publishes there; undefined when it is invalid there. */
+  /** By {@link zoneId}: what an object publishes; undefined when it is invalid. */
   const zones = new Map<string, Zone | undefined>();
+  const looked = new Map<string, Looked>();
   const chain = new Set<ObjectKey>();
   const visits: Visit[] = [];
   const shadowed: Shadowed[] = [];
 
+  const look = (candidate: Candidate): Looked => {
+    const known = looked.get(zoneId(candidate)) ?? lookAt(candidate, context);
+    looked.set(zoneId(candidate), known);
+    return known;
+  };
   const enter = (candidate: Candidate): void => {
-    // At this place: the same object may be in order below another parent.
-    let isInvalid = candidate.parent === undefined && isRefused;
-    const report = (problem: Problem): void => {
-      if (classOf(problem) === "A") isInvalid = true;
-      context.report(problem);
-    };
-    const delegations = checkObject(candidate, chain, { ...context, report });
-    const { ingressRoute, healthCheck } = candidate;
-    const serviceRoutes = compileServiceRoutes(candidate.key, ingressRoute, healthCheck, { ...context, report });
-    if (isInvalid) {
+    const { isInvalid, serviceRoutes } = look(candidate);
+    const { delegations, closesCycle } = findDelegations(candidate, chain, context);
+    if (isInvalid || closesCycle) {
       zones.set(zoneId(candidate), undefined);
       return;
     }
     chain.add(candidate.key);
-    visits.push({ ...candidate, delegations, serviceRoutes, next: 0 });
+    visits.push({ ...candidate, delegations, serviceRoutes, misfits: new Set(), next: 0 });
   };
 
-  const start = { key, ingressRoute: root, prefix: "/", parent: undefined, healthCheck: root.healthCheck };
-  enter(start);
+  const start = { key, ingressRoute: root, healthCheck: root.healthCheck };
+  if (isRefused) look(start);
+  else enter(start);
   for (let visit = visits.at(-1); visit !== undefined; visit = visits.at(-1)) {
     const delegation = visit.delegations[visit.next++];
     if (delegation === undefined) {
@@ -56,7 +57,10 @@ export function resolveRoot(
       continue;
     }
     const candidate = delegatedBy(visit, delegation);
-    if (candidate !== undefined && !zones.has(zoneId(candidate))) enter(candidate);
+    if (candidate === undefined) continue;
+    look(candidate);
+    if (!fitsInto(delegation.prefix, visit.key, candidate, context)) visit.misfits.add(delegation);
+    else if (!zones.has(zoneId(candidate))) enter(candidate);
   }
   const routes = zones.get(zoneId(start))?.routes();
   reportShadowed(shadowed, routes ?? [], context);
@@ -72,9 +76,6 @@ type ShadowFact =
 type Candidate = {
   readonly key: ObjectKey;
   readonly ingressRoute: IngressRoute;
-  /** The prefix it was delegated; `/` for a root. */
-  readonly prefix: string;
-  readonly parent: ObjectKey | undefined;
   /** For services without one of their own: the object's, or in its absence its parent's. */
   readonly healthCheck: HealthCheck | undefined;
 };
@@ -88,36 +89,59 @@ type Delegation = {
   readonly delegate: IngressRoute | undefined;
 };
 
+/** What an object is by itself, wherever it hangs. */
+type Looked = { readonly isInvalid: boolean; readonly serviceRoutes: readonly ir.Route[] };
+
 type Visit = Candidate & {
   readonly delegations: readonly Delegation[];
   readonly serviceRoutes: readonly ir.Route[];
+  /** Delegations whose delegate does not keep to the prefix. */
+  readonly misfits: Set<Delegation>;
   /** The delegation to look at next. */
   next: number;
 };
 
-/** What the object delegates. Reports all that is the matter with it at this place. */
-function checkObject(
-  { key, ingressRoute, prefix, parent }: Candidate,
-  chain: ReadonlySet<ObjectKey>,
-  { view, report, reach }: Context,
-): readonly Delegation[] {
-  reach(key);
+function lookAt({ key, ingressRoute, healthCheck }: Candidate, context: Context): Looked {
+  let isInvalid = false;
+  const report = (problem: Problem): void => {
+    if (classOf(problem) === "A") isInvalid = true;
+    context.report(problem);
+  };
+  context.reach(key);
   for (const problem of selfProblems(key, ingressRoute)) report(problem);
+  const serviceRoutes = compileServiceRoutes(key, ingressRoute, healthCheck, { ...context, report });
+  return { isInvalid, serviceRoutes };
+}
 
+/** Whether every route of the object lies inside the prefix that the parent delegates to it. */
+function fitsInto(prefix: string, parent: ObjectKey, { key, ingressRoute }: Candidate, { report }: Context): boolean {
+  let fits = true;
+  for (const [index, { match }] of ingressRoute.routes.entries()) {
+    if (!match?.startsWith("/") || isInside(withoutTrailingSlash(match), prefix)) continue;
+    fits = false;
+    const subject = routeSubject(ingressRoute, index);
+    report({ object: key, at: `spec.routes[${index}].match`, subject, code: "OutsidePrefix", prefix, parent });
+  }
+  return fits;
+}
+
+function findDelegations(
+  { key, ingressRoute }: Candidate,
+  chain: ReadonlySet<ObjectKey>,
+  { view, report }: Context,
+): { readonly delegations: readonly Delegation[]; readonly closesCycle: boolean } {
   const delegations: Delegation[] = [];
+  let closesCycle = false;
   for (const [index, { match, delegate }] of ingressRoute.routes.entries()) {
-    if (!match?.startsWith("/")) continue;
+    if (!match?.startsWith("/") || !delegate?.name) continue;
     const at = `spec.routes[${index}]`;
     const subject = routeSubject(ingressRoute, index);
-    if (parent !== undefined && !isInside(withoutTrailingSlash(match), prefix)) {
-      report({ object: key, at: `${at}.match`, subject, code: "OutsidePrefix", prefix, parent });
-    }
-    if (!delegate?.name) continue;
     const namespace = delegate.namespace ?? ingressRoute.metadata.namespace;
     const target = objectKey("IngressRoute", namespace, delegate.name);
     if (target === key || chain.has(target)) {
       const cycle = cycleThrough(target, key, chain);
       report({ object: key, at: `${at}.delegate`, subject, code: "DelegationCycle", ...cycle });
+      closesCycle = true;
       continue;
     }
     const found = view.ingressRoute(namespace, delegate.name);
@@ -129,7 +153,7 @@ function checkObject(
     const usableDelegate = found?.virtualHost === undefined ? found : undefined;
     delegations.push({ prefix: withoutTrailingSlash(match), at, index, target, delegate: usableDelegate });
   }
-  return delegations;
+  return { delegations, closesCycle };
 }
 
 /** How many steps of a cycle are told: its two ends, if it is longer. */
@@ -159,7 +183,7 @@ function buildZone(
   // The longest delegated prefix owns its subtree, so it is put in after those that hold it.
   for (const delegation of [...visit.delegations].sort((a, b) => a.prefix.length - b.prefix.length)) {
     const { prefix, at, index, target, delegate } = delegation;
-    const candidate = delegatedBy(visit, delegation);
+    const candidate = visit.misfits.has(delegation) ? undefined : delegatedBy(visit, delegation);
     const delegated = candidate && zones.get(zoneId(candidate));
     if (delegate !== undefined && delegated === undefined) {
       const subject = routeSubject(visit.ingressRoute, index);
@@ -199,12 +223,11 @@ function routeId({ origin }: ir.Route): string {
   return `${origin.object} ${origin.at}`;
 }
 
-function delegatedBy(parent: Candidate, { target, prefix, delegate }: Delegation): Candidate | undefined {
+function delegatedBy(parent: Candidate, { target, delegate }: Delegation): Candidate | undefined {
   if (delegate === undefined) return undefined;
-  const healthCheck = delegate.healthCheck ?? parent.healthCheck;
-  return { key: target, ingressRoute: delegate, prefix, parent: parent.key, healthCheck };
+  return { key: target, ingressRoute: delegate, healthCheck: delegate.healthCheck ?? parent.healthCheck };
 }
 
-function zoneId({ key, prefix, healthCheck }: Candidate): string {
-  return `${key} ${prefix} ${JSON.stringify(healthCheck)}`;
+function zoneId({ key, healthCheck }: Candidate): string {
+  return `${key} ${JSON.stringify(healthCheck)}`;
 }

@@ -28,7 +28,10 @@ export class Zone {
       return replaced;
     }
     const parent = this.#ownNode(segments.slice(0, -1));
-    const replaced = collect(parent.children.get(last));
+    const before = parent.children.get(last);
+    // An object can be delegated several prefixes, one inside the other: then the very same tree is there already.
+    if (before !== undefined && before === grafted) return [];
+    const replaced = collect(before);
     if (grafted === undefined) parent.children.delete(last);
     else parent.children.set(last, grafted);
     return replaced;
