@@ -61,6 +61,11 @@ const PREFIXES = ["/", "/a", "/a/", "/a/b", "/a/b/c", "/b", "/ab"] as const;
 const namespace = fc.constantFrom(...NAMESPACES);
 const wrong = fc.constantFrom<unknown[]>(null, 0, -1, 1.5, "", "x", true, [], {}, [null], { x: 1 });
 
+const healthCheck = mostly(
+  fc.constantFrom<unknown[]>({ path: "/healthy" }, { path: "/ready", intervalSeconds: 1 }),
+  fc.constantFrom<unknown[]>({}, { path: "healthy" }, { path: "/", timeoutSeconds: -1 }),
+);
+
 const service = fc
   .tuple(
     fc.constantFrom(...SERVICES, "gone"),
@@ -70,8 +75,9 @@ const service = fc
       fc.constant({}),
       fc.constantFrom<Raw[]>({ weight: -1 }, { port: 0 }, { name: 7 }, { strategy: "Cookie" }, { tls: {} }),
     ),
+    sometimes(healthCheck, "healthCheck"),
   )
-  .map(([name, port, weight, slip]) => ({ name, port, ...weight, ...slip }));
+  .map(([name, port, weight, slip, check]) => ({ name, port, ...weight, ...slip, ...check }));
 
 const delegate = fc
   .tuple(fc.constantFrom(...INGRESS_ROUTES), sometimes(namespace, "namespace"))
@@ -88,8 +94,18 @@ const route = mostly(
       mostly(fc.constantFrom(...PREFIXES), fc.constantFrom<unknown[]>("a", "/a/*", "/../a", 7)),
       target,
       sometimes(fc.constantFrom("/", "/x", "/x/", "x"), "prefixRewrite"),
+      sometimes(fc.constantFrom({ request: "1s" }, { request: "infinity" }, { request: "-1s" }), "timeoutPolicy"),
+      sometimes(fc.constantFrom({}, { count: 3, perTryTimeout: "2s" }, { count: -1 }), "retryPolicy"),
+      sometimes(fc.boolean(), "enableWebsockets"),
     )
-    .map(([match, to, rewrite]) => ({ match, ...to, ...rewrite })),
+    .map(([match, to, rewrite, timeout, retry, websockets]) => ({
+      match,
+      ...to,
+      ...rewrite,
+      ...timeout,
+      ...retry,
+      ...websockets,
+    })),
   wrong,
 );
 
@@ -136,11 +152,12 @@ export const ingressRoute: fc.Arbitrary<RawObject> = fc
       fc.constant<Raw>({}),
       annotations.map((value): Raw => ({ annotations: value })),
     ),
+    sometimes(healthCheck, "healthCheck"),
   )
-  .map(([ns, name, root, list, created, more]) => ({
+  .map(([ns, name, root, list, created, more, check]) => ({
     kind: "IngressRoute",
     metadata: { namespace: ns, name, ...created, ...more },
-    spec: { ...root, routes: list },
+    spec: { ...root, ...check, routes: list },
   }));
 
 const servicePorts = fc.constantFrom<unknown[]>(
