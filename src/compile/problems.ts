@@ -50,7 +50,8 @@ export type Fact =
   | { readonly code: "TlsVersionUnknown"; readonly version: string }
   | { readonly code: "PassthroughWithoutTcpProxy" }
   | { readonly code: "ValidationUnusable"; readonly reason: string | undefined }
-  | { readonly code: "NotServedYet"; readonly field: string }
+  | { readonly code: "TcpProxyWithoutTls" }
+  | { readonly code: "TcpProxyMissing" }
   // B: the route points to something that is not there. That route answers 503.
   | { readonly code: "ServiceNotFound"; readonly namespace: string }
   | { readonly code: "ServicePortNotFound"; readonly port: number; readonly available: readonly number[] }
@@ -109,7 +110,8 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   TlsVersionUnknown: "A",
   PassthroughWithoutTcpProxy: "A",
   ValidationUnusable: "A",
-  NotServedYet: "A",
+  TcpProxyWithoutTls: "A",
+  TcpProxyMissing: "A",
   ServiceNotFound: "B",
   ServicePortNotFound: "B",
   ExternalNameInvalid: "B",
@@ -217,8 +219,10 @@ function describeFact(fact: Fact): string {
       return `spec.virtualhost.tls.minimumProtocolVersion: ${fact.version} is below what this cluster allows, so ${fact.minimum} is used`;
     case "CertificateDoesNotCover":
       return `spec.virtualhost.tls.secretName: the certificate in Secret ${quoted(fact.secret)} is not for ${quoted(fact.fqdn)}, so clients will refuse it`;
-    case "NotServedYet":
-      return `${fact.field}: this version does not serve it yet, so nothing of the object is served`;
+    case "TcpProxyWithoutTls":
+      return "spec.tcpproxy: needs spec.virtualhost.tls, because hosts are told apart by the server name of TLS";
+    case "TcpProxyMissing":
+      return "spec.tcpproxy: is missing, and a tcpproxy delegates to this object";
     case "ServiceNotFound":
       return `no such Service in namespace ${quoted(fact.namespace)}`;
     case "ServicePortNotFound":

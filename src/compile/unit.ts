@@ -6,6 +6,7 @@ import type { Unit, View } from "../store/view.ts";
 import { Findings } from "./findings.ts";
 import { resolveRoot } from "./ingressroute/delegation.ts";
 import { selfProblems } from "./ingressroute/self-check.ts";
+import { resolveTcpProxy } from "./ingressroute/tcp-proxy.ts";
 import type { CompileOptions } from "./options.ts";
 import type { Problem } from "./problems.ts";
 import { compileTls } from "./tls.ts";
@@ -43,15 +44,19 @@ export function compileUnit(unit: Unit, view: View, options: CompileOptions): Co
   return { host, findings: findings.byObject() };
 }
 
+type Served = Pick<ir.Host, "routes" | "tls" | "redirectsUnmatched" | "tcpProxy">;
+
 /** What the root and everything it delegates to publish; undefined when the root is wrong in itself, and nothing is served. */
 function compileRoot(
   { key, root }: Claim,
   view: View,
   options: CompileOptions,
   findings: Findings,
-): Pick<ir.Host, "routes" | "tls" | "redirectsUnmatched"> | undefined {
+): Served | undefined {
   const asksForTls = root.virtualHost?.tls;
-  const tls = asksForTls && compileTls(root, asksForTls, view, options);
+  // A secretName beside it wins: then Envoy does TLS.
+  const passthrough = root.tcpProxy !== undefined && asksForTls?.passthrough === true && !asksForTls.secretName;
+  const tls = asksForTls && !passthrough ? compileTls(root, asksForTls, view, options) : undefined;
   for (const { field, fact } of tls?.problems ?? []) {
     const at = field === "" ? "spec.virtualhost.tls" : `spec.virtualhost.tls.${field}`;
     findings.report({ object: key, at, subject: { kind: "object" }, ...fact });
@@ -65,8 +70,12 @@ function compileRoot(
   };
   // Fail closed: without its certificate, the host is on neither port.
   const isRefused = tls !== undefined && tls.tls === undefined;
+  if (root.tcpProxy !== undefined) {
+    const shares = resolveTcpProxy(key, root, isRefused, context);
+    return shares && { routes: [], tls: tls?.tls, redirectsUnmatched: false, tcpProxy: { passthrough, shares } };
+  }
   const routes = resolveRoot(key, root, isRefused, context);
-  return routes && { routes, tls: tls?.tls, redirectsUnmatched: tls !== undefined };
+  return routes && { routes, tls: tls?.tls, redirectsUnmatched: tls !== undefined, tcpProxy: undefined };
 }
 
 type Claim = { readonly key: ObjectKey; readonly root: IngressRoute };

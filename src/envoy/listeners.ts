@@ -8,6 +8,7 @@ import { LuaSchema } from "#proto/envoy/extensions/filters/http/lua/v3/lua_pb.js
 import { RouterSchema } from "#proto/envoy/extensions/filters/http/router/v3/router_pb.js";
 import { TlsInspectorSchema } from "#proto/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
 import { HttpConnectionManagerSchema } from "#proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
+import { TcpProxySchema } from "#proto/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js";
 import { HeaderMutationSchema } from "#proto/envoy/extensions/http/early_header_mutation/header_mutation/v3/header_mutation_pb.js";
 import { ServerNameInputSchema } from "#proto/envoy/extensions/matching/common_inputs/network/v3/network_inputs_pb.js";
 import { SNISchema } from "#proto/envoy/extensions/transport_sockets/tls/cert_mappers/sni/v3/sni_pb.js";
@@ -16,8 +17,8 @@ import { TlsParameters_TlsProtocol } from "#proto/envoy/extensions/transport_soc
 import { DownstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import type { Matcher_OnMatchSchema } from "#proto/xds/type/matcher/v3/matcher_pb.js";
 import type * as ir from "../ir/ir.ts";
-import { ALLOWS_WEBSOCKETS, httpScope, httpsScope, SCOPE_HEADER } from "./names.ts";
-import type { Draft } from "./resource.ts";
+import { ALLOWS_WEBSOCKETS, httpScope, httpsScope, SCOPE_HEADER, shareName, UNAVAILABLE_CLUSTER } from "./names.ts";
+import type { Digest, Draft } from "./resource.ts";
 
 export type ListenerOptions = {
   /** The address that Envoy listens on. */
@@ -40,8 +41,10 @@ export function httpListenerDraft(options: ListenerOptions): Draft {
  * The listener of the secure port. Ordinary hosts do not show in it: their certificates are fetched by name and their
  * routes selected by scope. `exceptions` are the hosts that {@link needsFilterChain} is true of, by name.
  */
-export function httpsListenerDraft(options: ListenerOptions, exceptions: readonly ir.Host[]): Draft {
-  return listenerDraft("https", () => ({
+export function httpsListenerDraft(options: ListenerOptions, exceptions: readonly ir.Host[], digest: Digest): Draft {
+  const clusters = new Set<string>();
+  const tcpChains = exceptions.flatMap((host) => tcpFilterChain(host, digest, clusters) ?? []);
+  const draft = listenerDraft("https", () => ({
     address: socketAddress(options.address, options.httpsPort),
     listenerFilters: [
       {
@@ -49,14 +52,15 @@ export function httpsListenerDraft(options: ListenerOptions, exceptions: readonl
         configType: { case: "typedConfig", value: anyPack(TlsInspectorSchema, create(TlsInspectorSchema)) },
       },
     ],
-    filterChains: versionsFrom(options.minimumTlsVersion).map(httpsFilterChain),
+    filterChains: [...versionsFrom(options.minimumTlsVersion).map(httpsFilterChain), ...tcpChains],
     filterChainMatcher: chooseFilterChain(options, exceptions),
   }));
+  return { ...draft, clusters: [...clusters].sort() };
 }
 
 /** Whether the host is told apart from others before its scope is: such hosts cost an update of the listener. */
-export function needsFilterChain({ tls }: ir.Host, options: ListenerOptions): boolean {
-  return tls !== undefined && tls.minimumVersion !== options.minimumTlsVersion;
+export function needsFilterChain({ tls, tcpProxy }: ir.Host, options: ListenerOptions): boolean {
+  return tcpProxy !== undefined || (tls !== undefined && tls.minimumVersion !== options.minimumTlsVersion);
 }
 
 type ListenerInit = Exclude<MessageInitShape<typeof ListenerSchema>, { $typeName: string }>;
@@ -85,12 +89,7 @@ function versionChain(version: ir.TlsVersion): string {
 function chooseFilterChain(options: ListenerOptions, exceptions: readonly ir.Host[]): MatcherInit {
   const onNoMatch = filterChainNamed(versionChain(options.minimumTlsVersion));
   if (exceptions.length === 0) return { onNoMatch };
-  const map = Object.fromEntries(
-    exceptions.map(({ name, tls }) => [
-      name,
-      filterChainNamed(versionChain(tls?.minimumVersion ?? options.minimumTlsVersion)),
-    ]),
-  );
+  const map = Object.fromEntries(exceptions.map((host) => [host.name, filterChainNamed(chainOf(host, options))]));
   const input = {
     name: "server_name",
     typedConfig: anyPack(ServerNameInputSchema, create(ServerNameInputSchema)),
@@ -99,6 +98,10 @@ function chooseFilterChain(options: ListenerOptions, exceptions: readonly ir.Hos
     matcherType: { case: "matcherTree", value: { input, treeType: { case: "exactMatchMap", value: { map } } } },
     onNoMatch,
   };
+}
+
+function chainOf({ name, tls, tcpProxy }: ir.Host, options: ListenerOptions): string {
+  return tcpProxy === undefined ? versionChain(tls?.minimumVersion ?? options.minimumTlsVersion) : tcpChain(name);
 }
 
 type MatcherInit = NonNullable<ListenerInit["filterChainMatcher"]>;
@@ -117,6 +120,37 @@ function httpsFilterChain(version: ir.TlsVersion): FilterChainInit {
     transportSocketConnectTimeout: HANDSHAKE_TIMEOUT,
     transportSocket: terminate(version, ["h2", "http/1.1"]),
     filters: [connectionManager("https", httpsScope("%REQUESTED_SERVER_NAME%"))],
+  };
+}
+
+/** How long a forwarded connection may be idle. Envoy's hour is short for what such connections are used for. */
+const TCP_IDLE_TIMEOUT = { seconds: 9000n };
+
+export function tcpChain(host: string): string {
+  return `tcp|${host}`;
+}
+
+/** The chain that forwards a host's connections; adds the clusters that it leads to to `clusters`. */
+function tcpFilterChain(host: ir.Host, digest: Digest, clusters: Set<string>): FilterChainInit | undefined {
+  const { name, tcpProxy, tls } = host;
+  if (tcpProxy === undefined) return undefined;
+  const shares = tcpProxy.shares.map(({ weight, cluster }) => ({ weight, name: shareName(cluster, digest) }));
+  const used = shares.length === 0 ? [{ weight: 1, name: UNAVAILABLE_CLUSTER }] : shares;
+  for (const share of used) clusters.add(share.name);
+  const [only, ...others] = used;
+  const proxy = create(TcpProxySchema, {
+    statPrefix: "tcp",
+    idleTimeout: TCP_IDLE_TIMEOUT,
+    clusterSpecifier:
+      only !== undefined && others.length === 0
+        ? { case: "cluster", value: only.name }
+        : { case: "weightedClusters", value: { clusters: used } },
+  });
+  return {
+    name: tcpChain(name),
+    transportSocketConnectTimeout: HANDSHAKE_TIMEOUT,
+    ...(tls === undefined ? {} : { transportSocket: terminate(tls.minimumVersion, []) }),
+    filters: [{ name: "tcp_proxy", configType: { case: "typedConfig", value: anyPack(TcpProxySchema, proxy) } }],
   };
 }
 

@@ -1,10 +1,14 @@
 import { fromBinary } from "@bufbuild/protobuf";
+import { anyUnpack } from "@bufbuild/protobuf/wkt";
+import { ListenerSchema } from "#proto/envoy/config/listener/v3/listener_pb.js";
 import type { Route, RouteAction, RouteMatch } from "#proto/envoy/config/route/v3/route_components_pb.js";
 import {
   type ScopedRouteConfiguration,
   ScopedRouteConfigurationSchema,
 } from "#proto/envoy/config/route/v3/scoped_route_pb.js";
-import { httpScope, httpsScope } from "./names.ts";
+import { type TcpProxy, TcpProxySchema } from "#proto/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js";
+import { tcpChain } from "./listeners.ts";
+import { httpScope, httpsScope, UNAVAILABLE_CLUSTER } from "./names.ts";
 import type { Resource } from "./resource.ts";
 
 /**
@@ -15,7 +19,7 @@ export type HttpRequest = { readonly host: string; readonly path: string; readon
 
 /** What Envoy does with a request. `route` is undefined where no route was asked. */
 export type RequestAnswer =
-  /** There is no certificate for the server name, so there is no request. */
+  /** There is no certificate for the server name, or nobody to forward its connections to, so there is no request. */
   | { readonly kind: "refused" }
   | { readonly kind: "status"; readonly status: number; readonly route: string | undefined }
   | {
@@ -30,6 +34,13 @@ export type RequestAnswer =
 /** Which route a request takes, decided from the encoded resources by the rules that Envoy itself follows. */
 export function matchRequest(resources: Iterable<Resource>, { host, path, serverName }: HttpRequest): RequestAnswer {
   const secret = serverName?.toLowerCase();
+  const tcpProxy = secret === undefined ? undefined : tcpProxyOf(resources, secret);
+  // What is forwarded as it is, passed through or not, is no request to Envoy.
+  if (tcpProxy !== undefined) {
+    const clusters = tcpClustersOf(tcpProxy);
+    const isClosed = clusters.every(({ name }) => name === UNAVAILABLE_CLUSTER);
+    return isClosed ? { kind: "refused" } : { kind: "forward", route: "tcpproxy", clusters, path };
+  }
   if (secret !== undefined && !hasSecret(resources, secret)) return { kind: "refused" };
   const normalized = normalizePath(path);
   if (normalized === undefined) return { kind: "status", status: 400, route: undefined };
@@ -92,6 +103,27 @@ function findScope(resources: Iterable<Resource>, name: string): ScopedRouteConf
     if (fragment?.case === "stringKey" && fragment.value === name) return scope;
   }
   return undefined;
+}
+
+function tcpProxyOf(resources: Iterable<Resource>, host: string): TcpProxy | undefined {
+  for (const { type, name, body } of resources) {
+    if (type !== "listener" || name !== "https") continue;
+    const chain = fromBinary(ListenerSchema, body).filterChains.find(({ name }) => name === tcpChain(host));
+    const config = chain?.filters[0]?.configType;
+    if (config?.case === "typedConfig") return anyUnpack(config.value, TcpProxySchema);
+  }
+  return undefined;
+}
+
+function tcpClustersOf({ clusterSpecifier }: TcpProxy): readonly { readonly name: string; readonly weight: number }[] {
+  switch (clusterSpecifier.case) {
+    case "cluster":
+      return [{ name: clusterSpecifier.value, weight: 1 }];
+    case "weightedClusters":
+      return clusterSpecifier.value.clusters.map(({ name, weight }) => ({ name, weight }));
+    case undefined:
+      return [];
+  }
 }
 
 function hasSecret(resources: Iterable<Resource>, name: string): boolean {

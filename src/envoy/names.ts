@@ -39,6 +39,11 @@ export function clusterName(cluster: ir.Cluster, digest: Digest): string {
   return `${namespace}/${name}/${port}/${digest(JSON.stringify(cluster)).slice(0, 16)}`;
 }
 
+/** The cluster that a share of traffic goes to. */
+export function shareName(cluster: ir.Cluster | undefined, digest: Digest): string {
+  return cluster === undefined ? UNAVAILABLE_CLUSTER : clusterName(cluster, digest);
+}
+
 /** `namespace/service/portName`: shared by all clusters of this port. The last part is empty for an unnamed port. */
 export function loadAssignmentName({ namespace, service, portName }: ir.ServicePort): string {
   return `${namespace}/${service}/${portName}`;

@@ -6,7 +6,6 @@ import { clusterDraft, unavailableClusterDraft } from "./clusters.ts";
 import { duration } from "./duration.ts";
 import {
   ALLOWS_WEBSOCKETS,
-  clusterName,
   FILTER_METADATA,
   httpScope,
   httpsScope,
@@ -15,7 +14,7 @@ import {
   REDIRECT,
   routeName,
   SCOPE_HEADER,
-  UNAVAILABLE_CLUSTER,
+  shareName,
 } from "./names.ts";
 import type { Digest, Draft } from "./resource.ts";
 import { certificateDraft } from "./secrets.ts";
@@ -26,14 +25,17 @@ type RouteInit = Exclude<MessageInitShape<typeof RouteSchema>, { $typeName: stri
 export function hostDrafts(host: ir.Host, digest: Digest): readonly Draft[] {
   const clusters = new Map<string, Draft>();
   const nameOf = (cluster: ir.Cluster | undefined): string => {
-    const name = cluster === undefined ? UNAVAILABLE_CLUSTER : clusterName(cluster, digest);
+    const name = shareName(cluster, digest);
     if (!clusters.has(name)) {
       clusters.set(name, cluster === undefined ? unavailableClusterDraft() : clusterDraft(name, cluster));
     }
     return name;
   };
-  const scopes = [insecureScope(host, nameOf), ...(host.tls === undefined ? [] : [secureScope(host, nameOf)])];
+  for (const { cluster } of host.tcpProxy?.shares ?? []) nameOf(cluster);
+  if (host.tcpProxy?.shares.length === 0) nameOf(undefined);
   const certificates = host.tls === undefined ? [] : [certificateDraft(host, host.tls.certificate)];
+  if (host.tcpProxy !== undefined) return [...clusters.values(), ...certificates];
+  const scopes = [insecureScope(host, nameOf), ...(host.tls === undefined ? [] : [secureScope(host, nameOf)])];
   return [...clusters.values(), ...certificates, ...scopes.map((scope) => scopeDraft(host, scope))];
 }
 

@@ -15,9 +15,14 @@ export type Host = {
   readonly redirectsUnmatched: boolean;
   /** Undefined: the host is not on the secure port. */
   readonly tls: HostTls | undefined;
+  /** Set when the secure port forwards the host's connections instead of serving requests; then there are no routes. */
+  readonly tcpProxy: TcpProxy | undefined;
   /** Keys of all objects that had a say in this host, sorted. */
   readonly objects: readonly string[];
 };
+
+/** With `passthrough` the backend does TLS, otherwise Envoy does. Without shares, connections are closed. */
+export type TcpProxy = { readonly passthrough: boolean; readonly shares: readonly Share[] };
 
 export type HostTls = { readonly certificate: Certificate; readonly minimumVersion: TlsVersion };
 

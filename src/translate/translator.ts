@@ -81,7 +81,7 @@ export class Translator {
     if (this.#isFirst) {
       this.#isFirst = false;
       this.#table.hold(this.#table.prepare(httpListenerDraft(this.#options.listeners)));
-      this.#table.hold(this.#table.prepare(httpsListenerDraft(this.#options.listeners, [])));
+      this.#table.hold(this.#table.prepare(httpsListenerDraft(this.#options.listeners, [], this.#options.digest)));
     }
     const touched = this.#store.apply(this.#ours(changes));
     const stale = this.#readers.of(touched.facts);
@@ -182,7 +182,9 @@ export class Translator {
   /** Its cost grows with the hosts that ask for a filter chain of their own, not with all hosts. */
   #updateListener(): void {
     const exceptions = [...this.#exceptions.values()].sort((a, b) => byCodeUnit(a.name, b.name));
-    this.#table.update(this.#table.prepare(httpsListenerDraft(this.#options.listeners, exceptions)));
+    this.#table.update(
+      this.#table.prepare(httpsListenerDraft(this.#options.listeners, exceptions, this.#options.digest)),
+    );
     this.#isListenerStale = false;
   }
 

@@ -2,6 +2,7 @@ import type { HealthCheck, IngressRoute } from "../../api/ingress-route.ts";
 import { type ObjectKey, objectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
 import { classOf, type Problem } from "../problems.ts";
+import { cycleThrough } from "./cycle.ts";
 import { isInside, withoutTrailingSlash } from "./paths.ts";
 import { brokenRoute, type Context, compileServiceRoutes } from "./routes.ts";
 import { routeSubject, selfProblems } from "./self-check.ts";
@@ -109,6 +110,10 @@ function lookAt({ key, ingressRoute, healthCheck }: Candidate, context: Context)
   };
   context.reach(key);
   for (const problem of selfProblems(key, ingressRoute)) report(problem);
+  // With a tcpproxy of its own it needs none by itself, but here a route leads to it.
+  if (ingressRoute.tcpProxy !== undefined && ingressRoute.routes.length === 0) {
+    report({ object: key, at: "spec.routes", subject: { kind: "object" }, code: "RoutesMissing" });
+  }
   const serviceRoutes = compileServiceRoutes(key, ingressRoute, healthCheck, { ...context, report });
   return { isInvalid, serviceRoutes };
 }
@@ -154,23 +159,6 @@ function findDelegations(
     delegations.push({ prefix: withoutTrailingSlash(match), at, index, target, delegate: usableDelegate });
   }
   return { delegations, closesCycle };
-}
-
-/** How many steps of a cycle are told: its two ends, if it is longer. */
-const MAX_STEPS = 16;
-
-/** The way from `target` along the chain to the object that leads back to it. */
-function cycleThrough(
-  target: ObjectKey,
-  closing: ObjectKey,
-  chain: ReadonlySet<ObjectKey>,
-): { readonly path: readonly ObjectKey[]; readonly omitted: number } {
-  if (target === closing) return { path: [closing, target], omitted: 0 };
-  const ancestors = [...chain];
-  const steps = [...ancestors.slice(ancestors.indexOf(target)), closing, target];
-  const omitted = Math.max(0, steps.length - MAX_STEPS);
-  if (omitted === 0) return { path: steps, omitted };
-  return { path: [...steps.slice(0, MAX_STEPS / 2), ...steps.slice(-MAX_STEPS / 2)], omitted };
 }
 
 function buildZone(

@@ -1,16 +1,14 @@
-import type { HealthCheck, IngressRoute, Route, Service } from "../../api/ingress-route.ts";
+import type { HealthCheck, IngressRoute, Route } from "../../api/ingress-route.ts";
 import type { ObjectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
 import type { View } from "../../store/view.ts";
 import type { CompileOptions } from "../options.ts";
-import { compileHealthCheck } from "../policies/health-check.ts";
 import { compileRetry } from "../policies/retry.ts";
-import { compileStrategy } from "../policies/strategy.ts";
 import { compileTimeout } from "../policies/timeout.ts";
 import type { Problem } from "../problems.ts";
-import { compileUpstream } from "../upstreams.ts";
 import { withoutTrailingSlash } from "./paths.ts";
 import { routeSubject } from "./self-check.ts";
+import { compileShares } from "./shares.ts";
 
 export type Context = {
   readonly view: View;
@@ -60,49 +58,27 @@ function serviceAction(
   healthCheck: HealthCheck | undefined,
   route: Route,
   index: number,
-  { view, options, report }: Context,
+  context: Context,
 ): ir.Action {
-  const { namespace } = ingressRoute.metadata;
-  const weights = effectiveWeights(route.services.map(({ weight }) => weight));
-  const shares = route.services.map((service, i): ir.Share => {
-    const weight = weights[i] ?? 0;
-    const { name, port } = service;
-    if (!name || port === undefined || port < 1 || port > 65535) return { weight, cluster: undefined };
-    const policies = clusterPolicies(service, healthCheck);
-    const upstream = compileUpstream({ namespace, name, port }, policies, service.validation, view, options);
-    const at = `spec.routes[${index}].services[${i}]`;
-    const subject = routeSubject(ingressRoute, index, name);
-    for (const fact of upstream.kind === "broken" ? [upstream.fact] : upstream.warnings) {
-      report({ object: key, at, subject, ...fact });
-    }
-    return { weight, cluster: upstream.kind === "broken" ? undefined : upstream.cluster };
-  });
-  const used = shares.filter(({ weight }) => weight > 0);
-  if (used.every(({ cluster }) => cluster === undefined)) return { kind: "unavailable" };
+  const shares = compileShares(
+    {
+      key,
+      namespace: ingressRoute.metadata.namespace,
+      services: route.services,
+      at: `spec.routes[${index}].services`,
+      subject: (service) => routeSubject(ingressRoute, index, service),
+      healthCheck,
+    },
+    context,
+  );
+  if (shares.every(({ cluster }) => cluster === undefined)) return { kind: "unavailable" };
   const timeout = compileTimeout(route.timeoutPolicy).value;
   return {
     kind: "forward",
-    shares: used,
+    shares,
     prefixRewrite: route.prefixRewrite,
     timeout,
     retry: compileRetry(route.retryPolicy, timeout).value,
     allowsWebsockets: route.enableWebsockets,
   };
-}
-
-function clusterPolicies(service: Service, byDefault: HealthCheck | undefined): ir.ClusterPolicies {
-  const healthCheck = service.healthCheck ?? byDefault;
-  return {
-    loadBalancing: compileStrategy(service.strategy).value,
-    healthCheck: healthCheck && compileHealthCheck(healthCheck).value,
-  };
-}
-
-/**
- * None given: even. Some given: the others get nothing. A sum of zero would serve nobody, and Envoy refuses it, so it is
- * even too; which also gives everything to a service that is alone.
- */
-export function effectiveWeights(weights: readonly (number | undefined)[]): readonly number[] {
-  const given = weights.map((weight) => Math.max(weight ?? 0, 0));
-  return given.every((weight) => weight === 0) ? given.map(() => 1) : given;
 }

@@ -1,6 +1,6 @@
 import type { FieldNote } from "../../api/decode.ts";
 import { hostnameFault } from "../../api/hostname.ts";
-import type { HealthCheck, IngressRoute, Route, Service } from "../../api/ingress-route.ts";
+import type { Delegate, HealthCheck, IngressRoute, Route, Service, TcpProxy } from "../../api/ingress-route.ts";
 import type { ObjectKey } from "../../api/object-key.ts";
 import { compileHealthCheck } from "../policies/health-check.ts";
 import type { PolicyProblem } from "../policies/policy.ts";
@@ -43,7 +43,7 @@ class SelfCheck {
     for (const note of notes.faults) this.#note("InvalidField", note);
     for (const note of notes.warnings) this.#note("FieldIgnored", note);
     if (virtualHost !== undefined) this.#virtualHost(virtualHost);
-    if (tcpProxy !== undefined) this.#report("spec.tcpproxy", { code: "NotServedYet", field: "spec.tcpproxy" });
+    if (tcpProxy !== undefined) this.#tcpProxy(tcpProxy, virtualHost);
     this.#healthCheck("spec.healthCheck", healthCheck, { kind: "object" });
     if (routes.length === 0 && tcpProxy === undefined && !this.#isFaulted("spec.routes")) {
       this.#report("spec.routes", { code: "RoutesMissing" });
@@ -66,20 +66,53 @@ class SelfCheck {
     }
   }
 
+  #tcpProxy({ services, delegate }: TcpProxy, virtualHost: IngressRoute["virtualHost"]): void {
+    const at = "spec.tcpproxy";
+    const subject = { kind: "tcpproxy" } as const;
+    if (virtualHost !== undefined && virtualHost.tls === undefined && !this.#isFaulted("spec.virtualhost.tls")) {
+      this.#report(at, { code: "TcpProxyWithoutTls" });
+    }
+    this.#target(services, delegate, at, subject, (service) => ({ ...subject, service }));
+  }
+
+  /** What a route and a tcpproxy have in common: services or a delegate. */
+  #target(
+    services: readonly Service[],
+    delegate: Delegate | undefined,
+    at: string,
+    subject: Subject,
+    serviceSubject: (service: string) => Subject,
+  ): void {
+    const report = (field: string, fact: Fact) => this.#report(`${at}.${field}`, fact, subject);
+    if (services.length > 0 && delegate !== undefined) report("delegate", { code: "ServicesAndDelegate" });
+    if (services.length === 0 && delegate === undefined) {
+      if (!this.#isFaulted(`${at}.services`) && !this.#isFaulted(`${at}.delegate`)) {
+        this.#report(at, { code: "NeitherServicesNorDelegate" }, subject);
+      }
+    }
+    if (delegate !== undefined && !delegate.name && !this.#isFaulted(`${at}.delegate.name`)) {
+      report("delegate.name", { code: "DelegateNameMissing" });
+    }
+    if (delegate !== undefined) return;
+    for (const [i, service] of services.entries()) {
+      const about = service.name === undefined ? subject : serviceSubject(service.name);
+      this.#service(service, `${at}.services[${i}]`, about);
+    }
+    const weights = services.map(({ weight }) => weight ?? 0);
+    if (weights.reduce((sum, weight) => sum + Math.max(weight, 0), 0) > MAX_WEIGHT_SUM) {
+      report("services", { code: "WeightSumTooLarge" });
+    }
+  }
+
   #route(route: Route, index: number, matches: Set<string>): void {
     const at = `spec.routes[${index}]`;
     const subject = routeSubject(this.#ingressRoute, index);
     const report = (field: string, fact: Fact) => this.#report(`${at}.${field}`, fact, subject);
     this.#match(route, `${at}.match`, subject, matches);
-    if (route.services.length > 0 && route.delegate !== undefined) report("delegate", { code: "ServicesAndDelegate" });
-    if (route.services.length === 0 && route.delegate === undefined) {
-      if (!this.#isFaulted(`${at}.services`) && !this.#isFaulted(`${at}.delegate`)) {
-        this.#report(at, { code: "NeitherServicesNorDelegate" }, subject);
-      }
-    }
+    this.#target(route.services, route.delegate, at, subject, (service) =>
+      routeSubject(this.#ingressRoute, index, service),
+    );
     if (route.delegate !== undefined) {
-      if (!route.delegate.name && !this.#isFaulted(`${at}.delegate.name`))
-        report("delegate.name", { code: "DelegateNameMissing" });
       const ignored = (
         ["prefixRewrite", "enableWebsockets", "permitInsecure", "timeoutPolicy", "retryPolicy"] as const
       ).filter((field) => route[field]);
@@ -89,13 +122,6 @@ class SelfCheck {
     const { prefixRewrite } = route;
     const fault = prefixRewrite === undefined ? undefined : (pathFault(prefixRewrite) ?? rewriteFault(prefixRewrite));
     if (fault !== undefined) report("prefixRewrite", { code: "PrefixRewriteInvalid", reason: fault });
-    for (const [i, service] of route.services.entries()) {
-      this.#service(service, `${at}.services[${i}]`, routeSubject(this.#ingressRoute, index, service.name));
-    }
-    const weights = route.services.map(({ weight }) => weight ?? 0);
-    if (weights.reduce((sum, weight) => sum + Math.max(weight, 0), 0) > MAX_WEIGHT_SUM) {
-      report("services", { code: "WeightSumTooLarge" });
-    }
     const timeout = compileTimeout(route.timeoutPolicy);
     this.#policy(`${at}.timeoutPolicy`, timeout.problems, subject);
     this.#policy(`${at}.retryPolicy`, compileRetry(route.retryPolicy, timeout.value).problems, subject);

@@ -1,0 +1,103 @@
+import type { HealthCheck, IngressRoute } from "../../api/ingress-route.ts";
+import { type ObjectKey, objectKey } from "../../api/object-key.ts";
+import type * as ir from "../../ir/ir.ts";
+import { classOf, type Problem, type Subject } from "../problems.ts";
+import { cycleThrough } from "./cycle.ts";
+import type { Context } from "./routes.ts";
+import { selfProblems } from "./self-check.ts";
+import { compileShares } from "./shares.ts";
+
+const SUBJECT: Subject = { kind: "tcpproxy" };
+
+/**
+ * Where the connections of a root with `tcpproxy` go, down the chain of delegations; undefined when the root is wrong in
+ * itself. No shares: nobody can take them, and they are closed.
+ */
+export function resolveTcpProxy(
+  key: ObjectKey,
+  root: IngressRoute,
+  /** Whether the root is known to be invalid already; it is looked at all the same, to report all that is wrong with it. */
+  isRefused: boolean,
+  context: Context,
+): readonly ir.Share[] | undefined {
+  const chain = new Set<ObjectKey>();
+  let parent: ObjectKey | undefined;
+  let holder: Holder = { key, ingressRoute: root, healthCheck: root.healthCheck };
+  for (;;) {
+    const { isInvalid, shares } = lookAt(holder, context);
+    const next = findDelegate(holder, chain, context);
+    if (isInvalid || next === "cycle" || (parent === undefined && isRefused)) {
+      if (parent === undefined) return undefined;
+      const about = { object: parent, at: "spec.tcpproxy.delegate", subject: SUBJECT };
+      context.report({ ...about, code: "DelegateInvalid", delegate: holder.key });
+      return [];
+    }
+    if (next === undefined) return shares;
+    if (next === "nobody") return [];
+    parent = holder.key;
+    chain.add(parent);
+    holder = next;
+  }
+}
+
+type Holder = {
+  readonly key: ObjectKey;
+  readonly ingressRoute: IngressRoute;
+  readonly healthCheck: HealthCheck | undefined;
+};
+
+function lookAt(
+  { key, ingressRoute, healthCheck }: Holder,
+  context: Context,
+): { readonly isInvalid: boolean; readonly shares: readonly ir.Share[] } {
+  let isInvalid = false;
+  const report = (problem: Problem): void => {
+    if (classOf(problem) === "A") isInvalid = true;
+    context.report(problem);
+  };
+  context.reach(key);
+  for (const problem of selfProblems(key, ingressRoute)) report(problem);
+  if (ingressRoute.tcpProxy === undefined) {
+    report({ object: key, at: "spec.tcpproxy", subject: { kind: "object" }, code: "TcpProxyMissing" });
+    return { isInvalid: true, shares: [] };
+  }
+  const { namespace } = ingressRoute.metadata;
+  const shares = compileShares(
+    {
+      key,
+      namespace,
+      services: ingressRoute.tcpProxy.services,
+      at: "spec.tcpproxy.services",
+      subject: (service) => ({ ...SUBJECT, service }),
+      healthCheck,
+    },
+    { ...context, report },
+  );
+  return { isInvalid, shares: shares.every(({ cluster }) => cluster === undefined) ? [] : shares };
+}
+
+/** Undefined: the object does not delegate. "nobody": what it delegates to is not there. */
+function findDelegate(
+  { key, ingressRoute, healthCheck }: Holder,
+  chain: ReadonlySet<ObjectKey>,
+  { view, report }: Context,
+): Holder | "cycle" | "nobody" | undefined {
+  const { name, namespace = ingressRoute.metadata.namespace } = ingressRoute.tcpProxy?.delegate ?? {};
+  if (!name) return undefined;
+  const target = objectKey("IngressRoute", namespace, name);
+  const about = { object: key, at: "spec.tcpproxy.delegate", subject: SUBJECT };
+  if (target === key || chain.has(target)) {
+    report({ ...about, code: "DelegationCycle", ...cycleThrough(target, key, chain) });
+    return "cycle";
+  }
+  const found = view.ingressRoute(namespace, name);
+  if (found === undefined) {
+    report({ ...about, code: "DelegateMissing", delegate: target });
+    return "nobody";
+  }
+  if (found.virtualHost !== undefined) {
+    report({ ...about, code: "DelegateIsRoot", delegate: target });
+    return "nobody";
+  }
+  return { key: target, ingressRoute: found, healthCheck: found.healthCheck ?? healthCheck };
+}
