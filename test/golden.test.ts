@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { expect, test } from "vitest";
 import { parse, stringify } from "yaml";
+import { matchesRegex } from "../src/controller/regexes.ts";
 import { matchRequest, type RequestAnswer } from "../src/envoy/match.ts";
 import type { Resource } from "../src/envoy/resource.ts";
 import { translate } from "../src/translate/translate.ts";
@@ -20,7 +21,7 @@ for (const each of loadCases()) {
     if (existsSync(envoy)) compare(envoy, envoyForm(translation.resources.filter(({ type }) => type !== "listener")));
     const idle = idleServices(each, translation.resources);
     for (const expected of each.requests) {
-      const answer = answerOf(matchRequest(translation.resources, splitRequest(expected)), idle);
+      const answer = answerOf(matchRequest(translation.resources, splitRequest(expected), matchesRegex), idle);
       const { request, serverName } = expected;
       const asked = serverName === undefined ? { request } : { request, serverName };
       if ("status" in expected) expect({ ...asked, status: answer.status }).toEqual(expected);

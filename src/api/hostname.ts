@@ -11,3 +11,17 @@ export function hostnameFault(fqdn: string): string | undefined {
   }
   return undefined;
 }
+
+/** The host of a rule of an Ingress, as it is compared: `*` for one without a host. */
+export function ingressHost(host: string | undefined): string {
+  return host?.toLowerCase() ?? "*";
+}
+
+/** The same for a host of an Ingress: a host name, a wildcard for one label such as `*.example.com`, or `*` for any host. */
+export function hostnamePatternFault(host: string): string | undefined {
+  if (host === "*") return undefined;
+  const name = host.startsWith("*.") ? host.slice(2) : host;
+  return name.includes("*")
+    ? "may have a wildcard only as its first label, such as *.example.com"
+    : hostnameFault(name);
+}

@@ -1,22 +1,32 @@
 import { type CertificateDelegation, decodeCertificateDelegation } from "./certificate-delegation.ts";
 import { decodeEndpointSlice, type EndpointSlice } from "./endpoint-slice.ts";
+import { decodeIngress, type Ingress } from "./ingress.ts";
+import { decodeIngressClass, type IngressClass } from "./ingress-class.ts";
 import { decodeIngressRoute, type IngressRoute } from "./ingress-route.ts";
 import type { ObjectKey } from "./object-key.ts";
 import { decodeSecret, type Secret } from "./secret.ts";
 import { decodeService, type KubeService } from "./service.ts";
 
-export type ApiObject = IngressRoute | CertificateDelegation | Secret | KubeService | EndpointSlice;
+export type ApiObject =
+  | IngressRoute
+  | Ingress
+  | IngressClass
+  | CertificateDelegation
+  | Secret
+  | KubeService
+  | EndpointSlice;
 
 /** What a source says of one object. */
 export type ObjectChange =
   | { readonly kind: "applied"; readonly key: ObjectKey; readonly object: ApiObject }
   | { readonly kind: "deleted"; readonly key: ObjectKey };
 
-/** A line for everything that could not be read in objects that have no status to say it in. */
+/** A line for everything that could not be read in objects of which compile has nothing to say. */
 export function notesWithoutStatus(changes: Iterable<ObjectChange>): readonly string[] {
   const lines: string[] = [];
   for (const change of changes) {
-    if (change.kind === "deleted" || change.object.kind === "IngressRoute") continue;
+    if (change.kind === "deleted") continue;
+    if (change.object.kind === "IngressRoute" || change.object.kind === "Ingress") continue;
     for (const { at, reason } of change.object.notes.faults) lines.push(`${change.key}: ${at}: ${reason}`);
   }
   return lines;
@@ -27,6 +37,8 @@ export type Kind = {
   /** Every `apiVersion` under which the kind is read; the first is the one asked of an API server. */
   readonly apiVersions: readonly string[];
   readonly plural: string;
+  /** Its objects have no namespace; their keys have an empty one. */
+  readonly isClusterScoped?: true;
   readonly decode: (raw: unknown) => ApiObject;
 };
 
@@ -37,6 +49,19 @@ export const KINDS: readonly Kind[] = [
     apiVersions: ["contour.heptio.com/v1beta1"],
     plural: "ingressroutes",
     decode: decodeIngressRoute,
+  },
+  {
+    kind: "Ingress",
+    apiVersions: ["networking.k8s.io/v1", "networking.k8s.io/v1beta1", "extensions/v1beta1"],
+    plural: "ingresses",
+    decode: decodeIngress,
+  },
+  {
+    kind: "IngressClass",
+    apiVersions: ["networking.k8s.io/v1", "networking.k8s.io/v1beta1"],
+    plural: "ingressclasses",
+    isClusterScoped: true,
+    decode: decodeIngressClass,
   },
   {
     kind: "TLSCertificateDelegation",

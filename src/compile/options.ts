@@ -8,7 +8,11 @@ export type CompileOptions = {
   readonly allowLoopbackExternalName: boolean;
   /** Ignore every route's `permitInsecure`. */
   readonly disablePermitInsecure: boolean;
+  /** The class of the objects that are ours to serve; those that name none are too. */
+  readonly ingressClass: string;
   /** No host is served with an older version of TLS, whatever its object asks for. */
   readonly minimumTlsVersion: TlsVersion;
   readonly readCertificates: ReadCertificates;
+  /** Why Envoy would not take a text as a regular expression, as the rest of a sentence about it; undefined if it would. */
+  readonly regexFault: (regex: string) => string | undefined;
 };

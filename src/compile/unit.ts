@@ -9,6 +9,7 @@ import { selfProblems } from "./ingressroute/self-check.ts";
 import { resolveTcpProxy } from "./ingressroute/tcp-proxy.ts";
 import type { CompileOptions } from "./options.ts";
 import type { Problem } from "./problems.ts";
+import { mostSpecificFirst } from "./route-order.ts";
 import { compileTls } from "./tls.ts";
 
 export type CompiledUnit = {
@@ -40,7 +41,7 @@ export function compileUnit(unit: Unit, view: View, options: CompileOptions): Co
   const served = holder && compileRoot(holder, view, options, findings);
   if (served === undefined) return { host: undefined, findings: findings.byObject() };
   const objects = [...findings.byObject().keys()].sort(byCodeUnit);
-  const host = { name: unit, ...served, routes: [...served.routes].sort(longestPrefixFirst), objects };
+  const host = { name: unit, ...served, routes: [...served.routes].sort(mostSpecificFirst), objects };
   return { host, findings: findings.byObject() };
 }
 
@@ -105,9 +106,4 @@ function oldestFirst(a: Claim, b: Claim): number {
   const right = b.root.metadata.createdMs ?? Number.NEGATIVE_INFINITY;
   if (left !== right) return left < right ? -1 : 1;
   return byCodeUnit(a.key, b.key);
-}
-
-/** Envoy takes the first route that matches. */
-function longestPrefixFirst(a: ir.Route, b: ir.Route): number {
-  return b.match.path.length - a.match.path.length || byCodeUnit(a.match.path, b.match.path);
 }

@@ -2,6 +2,7 @@ import type { TlsVersion } from "../ir/ir.ts";
 import type { TranslateOptions } from "../translate/translator.ts";
 import { digest } from "./digest.ts";
 import { readCertificates } from "./key-pairs.ts";
+import { regexFault } from "./regexes.ts";
 
 /** What whoever runs Isoline decides about how objects are translated. */
 export type Settings = {
@@ -16,12 +17,11 @@ export type Settings = {
 };
 
 /** The settings together with what the core is lent by the platform. */
-export function translateOptions({ envoy, ingressClass, ...compile }: Settings): TranslateOptions {
+export function translateOptions({ envoy, ...compile }: Settings): TranslateOptions {
   const { minimumTlsVersion } = compile;
   return {
-    compile: { ...compile, readCertificates },
+    compile: { ...compile, readCertificates, regexFault },
     listeners: { ...envoy, minimumTlsVersion },
-    ingressClass,
     digest,
   };
 }

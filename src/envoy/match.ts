@@ -17,6 +17,8 @@ import type { Resource } from "./resource.ts";
  */
 export type HttpRequest = { readonly host: string; readonly path: string; readonly serverName?: string };
 
+type MatchesRegex = (regex: string, text: string) => boolean;
+
 /** What Envoy does with a request. `route` is undefined where no route was asked. */
 export type RequestAnswer =
   /** There is no certificate for the server name, or nobody to forward its connections to, so there is no request. */
@@ -32,7 +34,12 @@ export type RequestAnswer =
     };
 
 /** Which route a request takes, decided from the encoded resources by the rules that Envoy itself follows. */
-export function matchRequest(resources: Iterable<Resource>, { host, path, serverName }: HttpRequest): RequestAnswer {
+export function matchRequest(
+  resources: Iterable<Resource>,
+  { host, path, serverName }: HttpRequest,
+  /** Whether all of a text matches a regular expression of RE2's syntax. */
+  matchesRegex: MatchesRegex,
+): RequestAnswer {
   const secret = serverName?.toLowerCase();
   const tcpProxy = secret === undefined ? undefined : tcpProxyOf(resources, secret);
   // What is forwarded as it is, passed through or not, is no request to Envoy.
@@ -52,7 +59,7 @@ export function matchRequest(resources: Iterable<Resource>, { host, path, server
     virtualHosts.find(({ domains }) => domains.includes("*"));
   const [pathOnly, query] = splitQuery(normalized);
   for (const route of virtualHost?.routes ?? []) {
-    const matched = route.match && matchedPart(route.match, pathOnly);
+    const matched = route.match && matchedPart(route.match, pathOnly, matchesRegex);
     if (matched !== undefined) return answer(route, matched, pathOnly, query);
   }
   return { kind: "status", status: 404, route: undefined };
@@ -141,7 +148,11 @@ function splitQuery(path: string): readonly [string, string] {
 }
 
 /** The part of the path that a prefix rewrite replaces, or undefined when the route does not match. */
-function matchedPart({ pathSpecifier: specifier }: RouteMatch, path: string): string | undefined {
+function matchedPart(
+  { pathSpecifier: specifier }: RouteMatch,
+  path: string,
+  matchesRegex: MatchesRegex,
+): string | undefined {
   switch (specifier.case) {
     case "prefix":
       return path.startsWith(specifier.value) ? specifier.value : undefined;
@@ -150,6 +161,7 @@ function matchedPart({ pathSpecifier: specifier }: RouteMatch, path: string): st
     case "path":
       return path === specifier.value ? path : undefined;
     case "safeRegex":
+      return matchesRegex(specifier.value.regex, path) ? path : undefined;
     case "connectMatcher":
     case "pathMatchPolicy":
     case undefined:

@@ -51,11 +51,7 @@ type VirtualHostInit = Exclude<MessageInitShape<typeof VirtualHostSchema>, { $ty
 function insecureScope(host: ir.Host, nameOf: NameOf): Scope {
   const name = httpScope(host.name);
   const clusters = new Set<string>();
-  const routes = host.routes.flatMap((route) =>
-    route.insecure === "redirect"
-      ? [redirect(routeName(route.origin), pathMatch(route))]
-      : routeMessages(route, recording(nameOf, clusters)),
-  );
+  const routes = host.routes.flatMap((route) => insecureMessages(route, recording(nameOf, clusters)));
   const last = host.redirectsUnmatched ? redirect(REDIRECT, EVERYTHING) : notFound();
   // The scope has selected the host already, in whatever case and with whatever port it was asked for.
   const virtualHosts = [{ name, domains: ["*"], routes: [...routes, last] }];
@@ -69,7 +65,9 @@ function insecureScope(host: ir.Host, nameOf: NameOf): Scope {
 function secureScope(host: ir.Host, nameOf: NameOf): Scope {
   const name = httpsScope(host.name);
   const clusters = new Set<string>();
-  const routes = host.routes.flatMap((route) => routeMessages(route, recording(nameOf, clusters)));
+  const routes = host.routes.flatMap((route) =>
+    route.secure === "absent" ? [] : routeMessages(route, recording(nameOf, clusters)),
+  );
   const virtualHosts = [
     { name, domains: [host.name], routes: [...routes, notFound()] },
     { name: MISDIRECTED, domains: ["*"], routes: [directResponse(MISDIRECTED, EVERYTHING, 421)] },
@@ -116,10 +114,18 @@ type Match = NonNullable<RouteInit["match"]>;
 
 const EVERYTHING: Match = { pathSpecifier: { case: "prefix", value: "" } };
 
-function pathMatch({ match: { path } }: ir.Route): Match {
-  return path === "/"
-    ? { pathSpecifier: { case: "prefix", value: "/" } }
-    : { pathSpecifier: { case: "pathSeparatedPrefix", value: path } };
+function pathMatch({ match: { kind, path } }: ir.Route): Match {
+  switch (kind) {
+    case "prefix":
+      // Envoy refuses a path-separated prefix that ends in a slash.
+      return { pathSpecifier: { case: path === "/" ? "prefix" : "pathSeparatedPrefix", value: path } };
+    case "exact":
+      return { pathSpecifier: { case: "path", value: path } };
+    case "stringPrefix":
+      return { pathSpecifier: { case: "prefix", value: path } };
+    case "regex":
+      return { pathSpecifier: { case: "safeRegex", value: { regex: path } } };
+  }
 }
 
 function directResponse(name: string, match: Match, status: number): RouteInit {
@@ -130,6 +136,17 @@ function directResponse(name: string, match: Match, status: number): RouteInit {
 function redirect(name: string, match: Match): RouteInit {
   const value = { schemeRewriteSpecifier: { case: "httpsRedirect" as const, value: true } };
   return { name, match, action: { case: "redirect", value } };
+}
+
+function insecureMessages(route: ir.Route, nameOf: NameOf): readonly RouteInit[] {
+  switch (route.insecure) {
+    case "absent":
+      return [];
+    case "redirect":
+      return [redirect(routeName(route.origin), pathMatch(route))];
+    case "serve":
+      return routeMessages(route, nameOf);
+  }
 }
 
 /** A route with a rewrite needs two of Envoy's: one for the prefix itself and one for what lies below it. */
@@ -209,9 +226,9 @@ function idleTimeoutOf(timeout: ir.Timeout, allowsWebsockets: boolean): number |
   return needed > DEFAULT_IDLE_TIMEOUT_MS ? needed : undefined;
 }
 
-function retryPolicyOf({ count, perTryTimeoutMs }: ir.Retry): NonNullable<RouteActionInit["retryPolicy"]> {
+function retryPolicyOf({ on, count, perTryTimeoutMs }: ir.Retry): NonNullable<RouteActionInit["retryPolicy"]> {
   return {
-    retryOn: "5xx",
+    retryOn: on,
     numRetries: count,
     ...(perTryTimeoutMs === undefined ? {} : { perTryTimeout: duration(perTryTimeoutMs) }),
   };

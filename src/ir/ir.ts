@@ -7,9 +7,12 @@
 export type Origin = { readonly object: string; readonly at: string };
 
 export type Host = {
-  /** Lower case, without port. */
+  /**
+   * Lower case, without port. `*.example.com` stands for all hosts with one label more that have no name of their own here,
+   * `*` for all that no other name stands for.
+   */
   readonly name: string;
-  /** Longest prefix first. No two have the same match. */
+  /** The first that matches a path takes it. No two have the same match on the same port. */
   readonly routes: readonly Route[];
   /** Whether what no route takes on the insecure port is sent to the secure one rather than refused. */
   readonly redirectsUnmatched: boolean;
@@ -35,12 +38,20 @@ export type Route = {
   readonly match: PathMatch;
   readonly origin: Origin;
   readonly action: Action;
-  /** What a request on the insecure port gets: the action, or a redirect to the secure port. */
-  readonly insecure: "serve" | "redirect";
+  /** What a request on the insecure port gets: the action, a redirect to the secure port, or what other routes have for it. */
+  readonly insecure: "serve" | "redirect" | "absent";
+  /** The same for the secure port, if the host is on it at all. */
+  readonly secure: "serve" | "absent";
 };
 
-/** `prefix` is by segments: `/blog` matches `/blog` and `/blog/x`, not `/blogger`. It has no trailing slash unless it is `/`. */
-export type PathMatch = { readonly kind: "prefix"; readonly path: string };
+export type PathMatch =
+  /** By segments: `/blog` matches `/blog` and `/blog/x`, not `/blogger`. It has no trailing slash unless it is `/`. */
+  | { readonly kind: "prefix"; readonly path: string }
+  | { readonly kind: "exact"; readonly path: string }
+  /** By characters: `/blog` matches `/blogger` too. */
+  | { readonly kind: "stringPrefix"; readonly path: string }
+  /** In the syntax of RE2, for the whole of a path. */
+  | { readonly kind: "regex"; readonly path: string };
 
 export type Action =
   | {
@@ -60,8 +71,9 @@ export type Timeout =
   /** Envoy's own, 15 s. */
   { readonly kind: "proxyDefault" } | { readonly kind: "infinite" } | { readonly kind: "after"; readonly ms: number };
 
-/** On answers of the 5xx range, on none at all, and on tries that take too long. */
 export type Retry = {
+  /** What is tried again, in Envoy's words. */
+  readonly on: string;
   /** How often after the first try. */
   readonly count: number;
   /** Undefined: a try may take as long as the request. */

@@ -168,7 +168,10 @@ function decodeManifest(kind: Kind, raw: RawObject): Found {
     const text = `metadata.namespace ${shown(namespace)} is no namespace for Kubernetes, which takes lower-case letters, digits and "-"`;
     return errorAt(raw, "metadata.namespace", text);
   }
-  const named = { ...raw.value, metadata: { ...metadata, namespace: namespace || "default" } };
+  const named = {
+    ...raw.value,
+    metadata: { ...metadata, namespace: kind.isClusterScoped ? "" : namespace || "default" },
+  };
   const key = objectKey(kind.kind, named.metadata.namespace, name);
   return { kind: "manifest", manifest: { key, object: kind.decode(named), locate: raw.locate } };
 }

@@ -1,6 +1,8 @@
 import type { CertificateDelegation } from "../api/certificate-delegation.ts";
 import type { EndpointSlice } from "../api/endpoint-slice.ts";
-import { hostnameFault } from "../api/hostname.ts";
+import { hostnameFault, hostnamePatternFault, ingressHost } from "../api/hostname.ts";
+import type { Ingress } from "../api/ingress.ts";
+import type { IngressClass } from "../api/ingress-class.ts";
 import type { IngressRoute } from "../api/ingress-route.ts";
 import type { ApiObject, ObjectChange } from "../api/kinds.ts";
 import { type ObjectKey, objectKey } from "../api/object-key.ts";
@@ -24,6 +26,7 @@ export type Touched = {
 export class Store implements View {
   readonly #objects = new Map<ObjectKey, ApiObject>();
   readonly #claims = new Map<Unit, Map<ObjectKey, IngressRoute>>();
+  readonly #ingresses = new Map<Unit, Map<ObjectKey, Ingress>>();
   /** By namespace. */
   readonly #certificateDelegations = new Map<string, Map<ObjectKey, CertificateDelegation>>();
   readonly #slices = new Map<string, Map<ObjectKey, EndpointSlice>>();
@@ -62,6 +65,15 @@ export class Store implements View {
     return object?.kind === "IngressRoute" ? object : undefined;
   }
 
+  ingresses(unit: Unit): readonly Ingress[] {
+    return byKey(this.#ingresses.get(unit));
+  }
+
+  ingressClass(name: string): IngressClass | undefined {
+    const object = this.#objects.get(ingressClassKey(name));
+    return object?.kind === "IngressClass" ? object : undefined;
+  }
+
   service(namespace: string, name: string): KubeService | undefined {
     const object = this.#objects.get(objectKey("Service", namespace, name));
     return object?.kind === "Service" ? object : undefined;
@@ -96,6 +108,13 @@ export class Store implements View {
         updateIndex(this.#claims, unit, key, how === "add" ? object : undefined);
         return;
       }
+      case "Ingress":
+        for (const unit of unitsOfIngress(key, object)) {
+          touched.units.add(unit);
+          updateIndex(this.#ingresses, unit, key, how === "add" ? object : undefined);
+        }
+        return;
+      case "IngressClass":
       case "Service":
       case "Secret":
         touched.facts.add(objectFact(key));
@@ -133,6 +152,25 @@ export function unitOf(key: ObjectKey, ingressRoute: IngressRoute): Unit | undef
   const { fqdn } = ingressRoute.virtualHost;
   // A host name holds no slash, so the two cannot meet.
   return (fqdn === undefined || hostnameFault(fqdn) !== undefined ? key : fqdn.toLowerCase()) as string as Unit;
+}
+
+/** Everything that no host of its own is claimed for: rules without a host, and default backends. */
+const ANY_HOST = "*" as string as Unit;
+
+/** The hosts that an Ingress has a say in; its own name when there are none. */
+export function unitsOfIngress(key: ObjectKey, { rules, defaultBackend }: Ingress): ReadonlySet<Unit> {
+  const units = new Set<Unit>();
+  for (const { host } of rules) {
+    const name = ingressHost(host);
+    if (hostnamePatternFault(name) === undefined) units.add(name as Unit);
+  }
+  if (defaultBackend !== undefined) units.add(ANY_HOST);
+  if (units.size === 0) units.add(key as string as Unit);
+  return units;
+}
+
+export function ingressClassKey(name: string): ObjectKey {
+  return objectKey("IngressClass", "", name);
 }
 
 function byKey<Item>(items: ReadonlyMap<ObjectKey, Item> | undefined): readonly Item[] {

@@ -1,9 +1,11 @@
 import type { CertificateDelegation } from "../api/certificate-delegation.ts";
+import type { Ingress } from "../api/ingress.ts";
+import type { IngressClass } from "../api/ingress-class.ts";
 import type { IngressRoute } from "../api/ingress-route.ts";
 import { objectKey } from "../api/object-key.ts";
 import type { Secret } from "../api/secret.ts";
 import type { KubeService } from "../api/service.ts";
-import { delegationsFact, objectFact } from "../store/store.ts";
+import { delegationsFact, ingressClassKey, objectFact } from "../store/store.ts";
 import type { Fact, Unit, View } from "../store/view.ts";
 
 /** Answers from another view and remembers what was asked, whether or not it was there. */
@@ -18,6 +20,16 @@ export class RecordingView implements View {
   /** Not recorded: a unit is stale by itself when its claims change. */
   claims(unit: Unit): readonly IngressRoute[] {
     return this.#view.claims(unit);
+  }
+
+  /** Not recorded, for the same reason. */
+  ingresses(unit: Unit): readonly Ingress[] {
+    return this.#view.ingresses(unit);
+  }
+
+  ingressClass(name: string): IngressClass | undefined {
+    this.facts.add(objectFact(ingressClassKey(name)));
+    return this.#view.ingressClass(name);
   }
 
   ingressRoute(namespace: string, name: string): IngressRoute | undefined {

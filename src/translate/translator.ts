@@ -22,8 +22,6 @@ import { type Prepared, type ResourceChanges, ResourceTable } from "./resource-t
 export type TranslateOptions = {
   readonly compile: CompileOptions;
   readonly listeners: ListenerOptions;
-  /** IngressRoutes that name another class are not ours; those that name none are. */
-  readonly ingressClass: string;
   readonly digest: Digest;
 };
 
@@ -133,7 +131,7 @@ export class Translator {
         change.kind === "applied" &&
         change.object.kind === "IngressRoute" &&
         change.object.ingressClass !== undefined &&
-        change.object.ingressClass !== this.#options.ingressClass;
+        change.object.ingressClass !== this.#options.compile.ingressClass;
       yield isForeign ? { kind: "deleted", key: change.key } : change;
     }
   }

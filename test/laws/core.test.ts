@@ -279,7 +279,7 @@ function reaches(scope: Resource, key: string, objects: readonly RawObject[]): b
 function isOurs(raw: RawObject): boolean {
   const change = applied(raw);
   if (change.kind !== "applied" || change.object.kind !== "IngressRoute") return true;
-  return change.object.ingressClass === undefined || change.object.ingressClass === OPTIONS.ingressClass;
+  return change.object.ingressClass === undefined || change.object.ingressClass === OPTIONS.compile.ingressClass;
 }
 
 function serviceOfSlice(raw: RawObject): string | undefined {

@@ -49,6 +49,7 @@ export function brokenRoute(key: ObjectKey, match: string, at: string, { isSecur
     origin: { object: key, at },
     action: { kind: "unavailable" },
     insecure: isSecure ? "redirect" : "serve",
+    secure: isSecure ? "serve" : "absent",
   };
 }
 

@@ -9,6 +9,9 @@ const DEFAULT_REQUEST_TIMEOUT_MS = 15_000;
 /** Envoy counts in 32 bits. No request lives to see more attempts. */
 const MAX_COUNT = 2 ** 32 - 1;
 
+/** Answers of the 5xx range, none at all, and tries that take too long. */
+const ON_ANY_FAILURE = "5xx";
+
 export function compileRetry(policy: Route["retryPolicy"], timeout: ir.Timeout): Policy<ir.Retry | undefined> {
   if (policy === undefined) return { value: undefined, problems: [] };
   const { count = 1 } = policy;
@@ -16,7 +19,7 @@ export function compileRetry(policy: Route["retryPolicy"], timeout: ir.Timeout):
   if (count < 0) problems.push({ field: "count", fact: { code: "RetryCountNegative" } });
   if (count === 0) problems.push({ field: "count", fact: { code: "RetryCountZero" } });
   const perTry = compilePerTryTimeout(policy.perTryTimeout, timeout);
-  const value = { count: Math.min(Math.max(count, 1), MAX_COUNT), perTryTimeoutMs: perTry.value };
+  const value = { on: ON_ANY_FAILURE, count: Math.min(Math.max(count, 1), MAX_COUNT), perTryTimeoutMs: perTry.value };
   return { value, problems: [...problems, ...perTry.problems] };
 }
 
