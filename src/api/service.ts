@@ -10,6 +10,8 @@ export type KubeService = {
   /** Set when `type` is ExternalName. */
   readonly externalName: string | undefined;
   readonly annotations: ServiceAnnotations;
+  /** Whether its EndpointSlices lead to something that answers in its place, on the loopback and in clear text. */
+  readonly isStandIn: boolean;
   readonly notes: Notes;
 };
 
@@ -48,6 +50,7 @@ export function decodeService(raw: unknown): KubeService {
     }),
     externalName: type === "ExternalName" ? (spec?.string("externalName") ?? "") : undefined,
     annotations: decodeOwnAnnotations(metadataReader, ANNOTATIONS),
+    isStandIn: false,
     notes,
   };
 }

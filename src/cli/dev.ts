@@ -1,5 +1,4 @@
 import { printable } from "../api/printable.ts";
-import { externalNameFault } from "../compile/upstreams.ts";
 import { createLog } from "../controller/log.ts";
 import type { RunningController } from "../controller/run.ts";
 import { FileSource } from "../sources/files.ts";
@@ -44,8 +43,7 @@ export async function dev(options: DevOptions): Promise<number> {
     });
     if (!options.echo) return new FileSource([options.files], toTeller(listener));
     const files = (inner: SourceListener) => new FileSource([options.files], toTeller(inner));
-    const isRefused = (name: string) => externalNameFault(name, options) !== undefined;
-    parts.echo = new EchoSource(files, listener, { isRefused, tell: write });
+    parts.echo = new EchoSource(files, listener, { tell: write });
     return parts.echo;
   };
   const log = createLog(options.log, (text) => process.stderr.write(text));

@@ -20,8 +20,6 @@ export type Echo = {
 };
 
 export type EchoOptions = {
-  /** Whether an ExternalName is not sent to: there is nothing to stand in for then. */
-  readonly isRefused: (externalName: string) => boolean;
   /** Told a line of every echo that could not be had. */
   readonly tell: (line: string) => void;
 };
@@ -109,12 +107,9 @@ export class EchoSource implements Source {
   async #substitute(key: ObjectKey): Promise<readonly ObjectChange[]> {
     const service = this.#services.get(key);
     const hasEndpoints = (this.#slices.get(key)?.size ?? 0) > 0;
-    const isRefused = service?.externalName !== undefined && this.#options.isRefused(service.externalName);
-    const canEcho = service !== undefined && !hasEndpoints && !isRefused;
-    const ports = canEcho ? await this.#listenFor(key, service) : undefined;
+    const ports = service !== undefined && !hasEndpoints ? await this.#listenFor(key, service) : undefined;
     if (service !== undefined && ports !== undefined) {
-      // It speaks HTTP/1.1 in clear text, whatever the Service would.
-      const standIn = { ...service, externalName: undefined, annotations: {} };
+      const standIn = { ...service, isStandIn: true };
       const slice = echoSlice(service, ports);
       return [
         { kind: "applied", key, object: standIn },

@@ -42,10 +42,12 @@ export function compileUpstream(
   const cluster: ir.Cluster = {
     service: reference,
     endpoints:
-      externalName === undefined ? { kind: "slices", portName: port.name } : { kind: "dns", hostname: externalName },
-    http2: protocol === "h2" || protocol === "h2c",
+      externalName === undefined || service.isStandIn
+        ? { kind: "slices", portName: port.name }
+        : { kind: "dns", hostname: externalName },
+    http2: (protocol === "h2" || protocol === "h2c") && !service.isStandIn,
     tls:
-      protocol === "h2" || protocol === "tls"
+      (protocol === "h2" || protocol === "tls") && !service.isStandIn
         ? { sni: validated?.subjectName ?? sniOf(externalName), validation: validated }
         : undefined,
     circuitBreakers,
@@ -125,7 +127,7 @@ function readCircuitBreakers(annotations: ServiceAnnotations): {
 }
 
 /** Why Envoy is not sent to this name, if it is not. */
-export function externalNameFault(
+function externalNameFault(
   externalName: string,
   { allowLoopbackExternalName }: Pick<CompileOptions, "allowLoopbackExternalName">,
 ): Fact | undefined {

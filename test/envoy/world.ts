@@ -2,7 +2,6 @@ import { ServerCredentials } from "@grpc/grpc-js";
 import type { ObjectChange } from "../../src/api/kinds.ts";
 import type { ObjectKey } from "../../src/api/object-key.ts";
 import { EchoSource } from "../../src/cli/echo.ts";
-import { externalNameFault } from "../../src/compile/upstreams.ts";
 import { createLog } from "../../src/controller/log.ts";
 import { type RunningController, runController } from "../../src/controller/run.ts";
 import type { Settings } from "../../src/controller/settings.ts";
@@ -69,7 +68,6 @@ export async function startWorld(options: WorldOptions): Promise<World> {
         options.echo === false
           ? byHand(listener)
           : new EchoSource(byHand, listener, {
-              isRefused: (name) => externalNameFault(name, settings) !== undefined,
               tell: (line) => {
                 log += `${line}\n`;
               },
