@@ -316,6 +316,18 @@ describeWithEnvoy("health checks on a real Envoy", (binary) => {
     await Promise.all(clients);
     expect([...statuses.keys()]).toEqual([200]);
   });
+
+  test("endpoints that do not answer their first check hold up nobody who has none", async () => {
+    backend("spare").playHealth(NEVER);
+    const patient = ", healthCheck: { path: /healthy, timeoutSeconds: 3 }";
+    const begin = performance.now();
+    const waiting = world.apply(objects(root("spare", patient)));
+    const other = world.apply(objects(root("other", "") + serviceYaml("other", backend("live").port)));
+    await eventuallyAnswers("other", 200);
+    expect(performance.now() - begin).toBeLessThan(2500);
+    await Promise.all([waiting, other]);
+    expect(performance.now() - begin).toBeGreaterThan(2500);
+  });
 });
 
 describeWithEnvoy("websockets on a real Envoy", (binary) => {
