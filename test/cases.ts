@@ -17,6 +17,8 @@ export type Case = {
   readonly options: CaseOptions;
   /** In the order of the documents of input.yaml. Frozen all the way down. */
   readonly changes: readonly ObjectChange[];
+  /** What status.yaml says; undefined while there is none. */
+  readonly statuses: unknown;
   readonly requests: readonly ExpectedRequest[];
 };
 
@@ -27,7 +29,21 @@ export type CaseOptions = Omit<Settings, "envoy">;
  * `request` is a host and a path, `shop.example.com/blog/new/1`, after `https://` if it goes to the secure port; the server
  * name is the host's then, unless `serverName` says otherwise.
  */
-export type ExpectedRequest = { readonly request: string; readonly serverName?: string } & (
+export type ExpectedRequest = {
+  readonly request: string;
+  readonly serverName?: string;
+  readonly method?: string;
+  /** Sent with the request. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** HTTP/1.1 otherwise. */
+  readonly http2?: boolean;
+  /** The only version that the client speaks: "1.2", for one. */
+  readonly tlsVersion?: string;
+  /** Asks for an upgrade, and exchanges a message when it is granted. */
+  readonly websocket?: boolean;
+  /** Among the headers of the answer. */
+  readonly answerHeaders?: Readonly<Record<string, string>>;
+} & (
   | { readonly status: number }
   | { readonly handshake: "fails" }
   | {
@@ -35,6 +51,8 @@ export type ExpectedRequest = { readonly request: string; readonly serverName?: 
       readonly weights: Readonly<Record<string, number>>;
       /** The path as the backend sees it, where the case is about that. */
       readonly path?: string;
+      /** More of what the backend sees: a part of what test/parts/backends.ts calls Seen. */
+      readonly seen?: Readonly<Record<string, unknown>>;
     }
 );
 
@@ -70,12 +88,24 @@ function loadCase(name: string): Case {
     folder,
     options: readOptions(name, readYaml(join(folder, "options.yaml"))),
     changes: documents.map(({ key, object }) => freeze({ kind: "applied", key, object })),
+    statuses: readYaml(join(folder, "expected", "status.yaml")),
     requests: readRequests(name, readYaml(join(folder, "expected", "requests.yaml"))),
   };
 }
 
 const authority = createAuthority("cases");
 const identities = new Map<string, Identity>();
+
+/** The certificate of every backend that speaks TLS, issued by `<authority>`. */
+export function backendIdentity(): Identity {
+  return identityFor("backend.example.com *.backend.example.com");
+}
+
+function identityFor(names: string): Identity {
+  const identity = identities.get(names) ?? authority.issue({ names: names.split(" ") });
+  identities.set(names, identity);
+  return identity;
+}
 
 /**
  * No key is kept in the repository: `<certificate NAMES>` and `<key NAMES>`, names separated by blanks, stand for those of
@@ -84,8 +114,7 @@ const identities = new Map<string, Identity>();
 export function withCertificates(yaml: string): string {
   return yaml.replace(/<(certificate|key) ([^<>]+)>|<authority>/g, (_, what?: string, names?: string) => {
     if (what === undefined || names === undefined) return JSON.stringify(authority.rootPem);
-    const identity = identities.get(names) ?? authority.issue({ names: names.split(" ") });
-    identities.set(names, identity);
+    const identity = identityFor(names);
     return JSON.stringify(what === "key" ? identity.keyPem : identity.certPem);
   });
 }
@@ -120,24 +149,63 @@ export function readRequests(name: string, raw: unknown): readonly ExpectedReque
   if (raw === undefined) return [];
   if (!Array.isArray(raw) || raw.length === 0) throw new Error(`${name}: requests.yaml is a list with something in it`);
   return raw.map((item): ExpectedRequest => {
-    const { request: text, serverName, status, handshake, cluster, weights, path, ...others } = recordOf(item, name);
+    const line = recordOf(item, name);
     const wrong = () => new Error(`${name}: requests.yaml: cannot read ${JSON.stringify(item)}`);
-    const answers = [status, handshake, cluster, weights].filter((answer) => answer !== undefined);
-    if (typeof text !== "string" || answers.length !== 1 || Object.keys(others).length > 0) throw wrong();
-    if (serverName !== undefined && typeof serverName !== "string") throw wrong();
-    const request = serverName === undefined ? { request: text } : { request: text, serverName };
-    if (handshake === "fails" && path === undefined) return { ...request, handshake };
-    if (typeof status === "number" && path === undefined) return { ...request, status };
-    if (path !== undefined && typeof path !== "string") throw wrong();
-    const seen = path === undefined ? {} : { path };
-    if (typeof cluster === "string") return { ...request, weights: { [cluster]: 1 }, ...seen };
-    if (weights === undefined) throw wrong();
-    const entries = Object.entries(recordOf(weights, name)).map(([to, weight]): [string, number] => {
-      if (typeof weight !== "number") throw wrong();
-      return [to, weight];
-    });
-    return { ...request, weights: Object.fromEntries(entries), ...seen };
+    const optional = <T>(key: string, read: (value: unknown) => T | undefined): { readonly [k: string]: T } => {
+      if (line[key] === undefined) return {};
+      const value = read(line[key]);
+      if (value === undefined) throw wrong();
+      return { [key]: value };
+    };
+    const texts = (value: unknown): Readonly<Record<string, string>> =>
+      Object.fromEntries(Object.entries(recordOf(value, name)).map(([key, text]) => [key, String(text)]));
+    const answers = ["status", "handshake", "cluster", "weights"].filter((key) => line[key] !== undefined);
+    const request = textOf(line.request);
+    if (request === undefined || answers.length !== 1) throw wrong();
+    if (Object.keys(line).some((key) => !LINE_KEYS.includes(key))) throw wrong();
+    const asked = {
+      request,
+      ...optional("serverName", textOf),
+      ...optional("method", textOf),
+      ...optional("headers", texts),
+      ...optional("http2", flagOf),
+      ...optional("tlsVersion", textOf),
+      ...optional("websocket", flagOf),
+      ...optional("answerHeaders", texts),
+    };
+    const aboutBackend = {
+      ...optional("path", textOf),
+      ...optional("seen", (value) => recordOf(value, name)),
+    };
+    const { status, handshake, cluster, weights } = line;
+    if (typeof cluster === "string") return { ...asked, weights: { [cluster]: 1 }, ...aboutBackend };
+    if (weights !== undefined) return { ...asked, weights: numbersOf(weights, name), ...aboutBackend };
+    if (Object.keys(aboutBackend).length > 0) throw wrong();
+    if (handshake === "fails") return { ...asked, handshake };
+    if (typeof status === "number") return { ...asked, status };
+    throw wrong();
   });
+}
+
+const LINE_KEYS: readonly string[] = [
+  ...["request", "serverName", "method", "headers", "http2", "tlsVersion", "websocket", "answerHeaders"],
+  ...["status", "handshake", "cluster", "weights", "path", "seen"],
+];
+
+function textOf(value: unknown): string | undefined {
+  return typeof value === "string" ? value : undefined;
+}
+
+function flagOf(value: unknown): boolean | undefined {
+  return typeof value === "boolean" ? value : undefined;
+}
+
+function numbersOf(value: unknown, name: string): Readonly<Record<string, number>> {
+  const entries = Object.entries(recordOf(value, name)).map(([key, number]): [string, number] => {
+    if (typeof number !== "number") throw new Error(`${name}: ${key} needs a number`);
+    return [key, number];
+  });
+  return Object.fromEntries(entries);
 }
 
 function recordOf(value: unknown, name: string): Readonly<Record<string, unknown>> {

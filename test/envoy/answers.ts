@@ -1,8 +1,11 @@
+import { connect } from "node:net";
+import type { SecureVersion } from "node:tls";
 import { expect } from "vitest";
 import type { Echo } from "../../src/cli/echo.ts";
 import { type ExpectedRequest, splitRequest } from "../cases.ts";
-import { eventually } from "./harness.ts";
-import { httpsRequest } from "./https.ts";
+import type { Seen } from "../parts/backends.ts";
+import { NoUpgrade, openWebsocket, requestH2, requestHttps } from "../parts/clients.ts";
+import { eventually, type Reply, request } from "./harness.ts";
 import type { World } from "./world.ts";
 
 /** How often a request is sent whose answers are shared out by weight. */
@@ -13,8 +16,11 @@ const SETTLE_MS = 2000;
 
 /** Sends the request, as often as it takes, and expects the answer that the line of a requests.yaml says. */
 export async function expectAnswer(world: World, expected: ExpectedRequest): Promise<void> {
-  const { request } = expected;
-  const ask = () => answerTo(world, expected);
+  const ask = async () => {
+    const answer = await answerTo(world, expected);
+    if (expected.answerHeaders !== undefined) expect(answer.headers).toMatchObject(expected.answerHeaders);
+    return answer;
+  };
   if ("handshake" in expected) {
     await eventually(async () => expect(await ask()).toMatchObject({ who: "nobody, no handshake" }), SETTLE_MS);
     return;
@@ -33,34 +39,84 @@ export async function expectAnswer(world: World, expected: ExpectedRequest): Pro
   const samples = shares.length === 1 ? 1 : SAMPLES;
   const counts = new Map<string, number>();
   for (let i = 0; i < samples; i++) {
-    const { who, path } = await ask();
-    if (path !== undefined && expected.path !== undefined) expect(path).toBe(expected.path);
+    const { who, seen } = await ask();
+    if (seen !== undefined && expected.path !== undefined) expect(seen).toMatchObject({ path: expected.path });
+    if (seen !== undefined && expected.seen !== undefined) expect(seen).toMatchObject(expected.seen);
     counts.set(who, (counts.get(who) ?? 0) + 1);
   }
   for (const [who, count] of counts) {
     const share = wanted.get(who) ?? 0;
     const allowed = DEVIATIONS * Math.sqrt(samples * share * (1 - share));
-    expect(Math.abs(count - samples * share), `${request}: ${who}, ${count} of ${samples}`).toBeLessThanOrEqual(
-      allowed,
-    );
+    expect(
+      Math.abs(count - samples * share),
+      `${expected.request}: ${who}, ${count} of ${samples}`,
+    ).toBeLessThanOrEqual(allowed);
   }
 }
 
-type Answer = { readonly status: number; readonly who: string; readonly path?: string };
+/** `who` is `namespace/service/port` of the backend, and `seen` what that tells of the request. */
+type Answer = {
+  readonly status: number;
+  readonly who: string;
+  readonly headers?: Reply["headers"];
+  readonly seen?: Partial<Seen>;
+};
 
-/** `who` is `namespace/service/port` of the backend, and `path` what it was asked for. */
 async function answerTo(world: World, expected: ExpectedRequest): Promise<Answer> {
-  const { host, path, serverName } = splitRequest(expected);
+  if (expected.websocket === true) return upgrade(world, expected);
+  let reply: Reply;
   try {
-    const { status, body } =
-      serverName === undefined
-        ? await world.get(host, path)
-        : await httpsRequest({ port: world.httpsPort, serverName, host, path, authority: undefined });
-    if (status !== 200) return { status, who: `nobody, status ${status}` };
-    const echo: Echo = JSON.parse(body);
-    return { status, who: `${echo.service}/${echo.port}`, path: echo.path };
+    reply = await send(world, expected);
   } catch (error) {
-    if (serverName === undefined || error instanceof SyntaxError) throw error;
+    if (splitRequest(expected).serverName === undefined) throw error;
     return { status: 0, who: "nobody, no handshake" };
   }
+  const { status, headers, body } = reply;
+  if (status !== 200) return { status, headers, who: `nobody, status ${status}` };
+  // The backends of the cases, or those of `isoline dev --echo`.
+  const seen: (Partial<Seen> & { readonly backend: string }) | Echo = JSON.parse(body);
+  return { status, headers, who: "backend" in seen ? seen.backend : `${seen.service}/${seen.port}`, seen };
+}
+
+function send(world: World, expected: ExpectedRequest): Promise<Reply> {
+  const { host, path, serverName } = splitRequest(expected);
+  const { method = "GET", headers = {}, http2 = false } = expected;
+  if (serverName === undefined) {
+    return http2
+      ? requestH2(connect(world.httpPort, "127.0.0.1"), { host, path, method, headers })
+      : request({ port: world.httpPort, host, path, method, headers });
+  }
+  const alpn = http2 ? ["h2"] : ["http/1.1"];
+  return requestHttps({ ...tlsOf(world, expected, serverName), alpn, host, path, method, headers });
+}
+
+async function upgrade(world: World, expected: ExpectedRequest): Promise<Answer> {
+  const { host, path, serverName } = splitRequest(expected);
+  const where =
+    serverName === undefined
+      ? { port: world.httpPort }
+      : { port: world.httpsPort, tls: tlsOf(world, expected, serverName) };
+  try {
+    const socket = await openWebsocket({ ...where, host, path });
+    socket.send("hello");
+    expect(await socket.next()).toBe("hello");
+    await socket.close();
+    return { status: 101, who: String(socket.headers["x-backend"]) };
+  } catch (error) {
+    if (!(error instanceof NoUpgrade)) throw error;
+    return { status: error.status, who: `nobody, status ${error.status}` };
+  }
+}
+
+function tlsOf({ httpsPort }: World, { tlsVersion }: ExpectedRequest, serverName: string) {
+  const versions = tlsVersion === undefined ? {} : { minVersion: secure(tlsVersion), maxVersion: secure(tlsVersion) };
+  return { port: httpsPort, sni: serverName, ...versions };
+}
+
+function secure(version: string): SecureVersion {
+  const known = (["TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"] as const).find((name) =>
+    [`TLSv${version}`, `TLSv${version.replace(/\.0$/, "")}`].includes(name),
+  );
+  if (known === undefined) throw new Error(`there is no TLS ${version}`);
+  return known;
 }

@@ -1,55 +1,95 @@
+import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ObjectChange } from "../../src/api/kinds.ts";
 import { type Case, type CaseOptions, loadCases } from "../cases.ts";
+import { statusesOf } from "../statuses.ts";
 import { expectAnswer } from "./answers.ts";
+import { StandIns } from "./stand-ins.ts";
 import { describeWithEnvoy } from "./suite.ts";
 import { startWorld, type World } from "./world.ts";
 
-/** The golden cases again: what they say of requests is what a real Envoy does, one case after the other without a restart. */
+/** Set by `npm run conformance`; otherwise the cases run in their order, and a sample of them from scratch. */
+const IS_COMPLETE = process.env.CONFORMANCE === "1";
+/** Of this many cases one starts from scratch too, when not all do. */
+const SAMPLE = 25;
+const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
+
+/** The golden cases again, on a real Envoy with real backends: what they say of statuses and requests is what comes of them. */
 describeWithEnvoy("on a real Envoy", (binary) => {
-  for (const [options, cases] of byOptions(loadCases())) {
+  const cases = loadCases();
+  const standIns = new StandIns();
+  afterAll(() => standIns.stop());
+
+  describe("one after the other, without a restart", () => {
+    tellTime("one after the other, without a restart", cases);
+    inTurn(binary, standIns, cases);
+  });
+
+  if (IS_COMPLETE) {
+    describe(`in another order, SEED=${SEED}`, () => {
+      tellTime(`in another order, SEED=${SEED}`, cases);
+      inTurn(binary, standIns, shuffled(cases));
+    });
+  }
+
+  const fromScratch = IS_COMPLETE ? cases : cases.filter((_, i) => i % SAMPLE === 0);
+  describe("from scratch, each with a controller and an Envoy of its own", () => {
+    tellTime("from scratch, each with a controller and an Envoy of its own", fromScratch);
+    test.each(fromScratch.map((each) => ({ each, name: each.name })))("case $name", async ({ each }) => {
+      const objects = await standIns.reachable(each.changes);
+      const world = await startWorld({ binary, settings: each.options, echo: false, objects });
+      await expectOutcome(world, each);
+      expect(await world.envoy().rejected()).toBe(0);
+      await world.stop();
+    });
+  });
+});
+
+function tellTime(mode: string, { length }: readonly Case[]): void {
+  if (!IS_COMPLETE) return;
+  let start = 0;
+  beforeAll(() => {
+    start = performance.now();
+  });
+  afterAll(() => console.log(`${length} cases ${mode}: ${((performance.now() - start) / 1000).toFixed(1)} s`));
+}
+
+function inTurn(binary: string, standIns: StandIns, cases: readonly Case[]): void {
+  for (const [options, group] of byOptions(cases)) {
     describe(`with ${options}`, () => {
       let world: World;
       beforeAll(async () => {
         const parsed: CaseOptions = JSON.parse(options);
-        world = await startWorld({ binary, settings: parsed });
+        world = await startWorld({ binary, settings: parsed, echo: false });
       });
       afterAll(async () => {
         expect(await world.envoy().rejected()).toBe(0);
         await world.stop();
       });
 
-      test.each(cases.map((each) => ({ each, name: each.name })))("case $name", async ({ each }) => {
-        await world.replace(withReachableEndpoints(each.changes));
-        for (const expected of each.requests) await expectAnswer(world, expected);
+      test.each(group.map((each) => ({ each, name: each.name })))("case $name", async ({ each }) => {
+        await world.replace(await standIns.reachable(each.changes));
+        await expectOutcome(world, each);
       });
     });
   }
-});
+}
+
+async function expectOutcome(world: World, { statuses, requests }: Case): Promise<void> {
+  expect(statusesOf(world.running().controller.translator.current())).toEqual(statuses);
+  for (const expected of requests) await expectAnswer(world, expected);
+}
 
 /** Cases that can share a controller, by the options that it is started with. */
 function byOptions(cases: readonly Case[]): ReadonlyMap<string, readonly Case[]> {
   const groups = new Map<string, Case[]>();
   for (const each of cases) {
-    if (each.requests.length === 0) continue;
     const options = JSON.stringify(each.options);
     groups.set(options, [...(groups.get(options) ?? []), each]);
   }
   return groups;
 }
 
-/** Nobody listens at the addresses that the cases name. An echo stands in for a Service with endpoints; one without keeps none. */
-function withReachableEndpoints(changes: readonly ObjectChange[]): readonly ObjectChange[] {
-  const portNames = new Map<string, ReadonlySet<string>>();
-  for (const change of changes) {
-    if (change.kind !== "applied" || change.object.kind !== "Service") continue;
-    const { metadata, ports } = change.object;
-    portNames.set(`${metadata.namespace}/${metadata.name}`, new Set(ports.map(({ name }) => name)));
-  }
-  return changes.filter((change) => {
-    if (change.kind !== "applied" || change.object.kind !== "EndpointSlice") return true;
-    const { endpoints, ports, metadata, service } = change.object;
-    const isUsed = ports.some(({ name }) => portNames.get(`${metadata.namespace}/${service}`)?.has(name));
-    return !isUsed || endpoints.every(({ state }) => state === "out");
-  });
+function shuffled(cases: readonly Case[]): readonly Case[] {
+  const order = fc.shuffledSubarray([...cases], { minLength: cases.length });
+  return fc.sample(order, { seed: SEED, numRuns: 1 })[0] ?? cases;
 }

@@ -42,12 +42,14 @@ export type WorldOptions = {
   readonly bootstrap?: JsonObject;
   /** Whether Services without EndpointSlices get an echo backend; true unless told otherwise. */
   readonly echo?: boolean;
+  /** What there is before the controller and Envoy start; nothing unless told otherwise. */
+  readonly objects?: readonly ObjectChange[];
 };
 
 export async function startWorld(options: WorldOptions): Promise<World> {
   const [httpPort, httpsPort] = [await freePort(), await freePort()];
   let log = "";
-  const objects = new Map<ObjectKey, ObjectChange>();
+  const objects = new Map<ObjectKey, ObjectChange>(options.objects?.map((change) => [change.key, change]));
   const handle: { listener?: SourceListener } = {};
   const byHand = (listener: SourceListener): Source => {
     handle.listener = listener;
@@ -80,6 +82,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
   let running = await startController(0);
   const { xdsPort } = running;
   let envoy = await startEnvoy({ binary: options.binary, xdsPort, bootstrap: options.bootstrap ?? {} });
+  if (objects.size > 0) await eventually(() => isSettled(running), SETTLE_MS);
 
   const apply = async (changes: readonly ObjectChange[]) => {
     for (const change of changes) {

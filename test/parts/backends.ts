@@ -1,4 +1,9 @@
-import { createServer as createHttpServer, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
+import {
+  createServer as createHttpServer,
+  type Server as HttpServer,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+} from "node:http";
 import {
   createServer as createHttp2Server,
   createSecureServer,
@@ -61,6 +66,40 @@ export function startH2c({ name }: { readonly name: string }): Promise<Listening
 
 /** Says every text again; answers plain requests like the other HTTP backends. */
 export function startWebsocket({ name }: { readonly name: string }): Promise<Listening> {
+  return listening(http1Server(name));
+}
+
+/**
+ * Speaks what it is spoken to, as its first bytes tell: HTTP/1.1 with websockets, HTTP/2 with prior knowledge, both over
+ * TLS, or lines of text.
+ */
+export function startPolyglot(options: TlsBackendOptions): Promise<Listening> {
+  const { name } = options;
+  const http1 = http1Server(name);
+  const h2c = createHttp2Server((request, response) => answer(name, request, response));
+  const https = createSecureServer({ ...tlsOptions(options), allowHTTP1: true }, (request, response) =>
+    answer(name, request, response),
+  );
+  return listening(
+    createTcpServer((socket) => {
+      socket.once("data", (first) => {
+        socket.pause();
+        socket.unshift(first);
+        if (first[0] === TLS_HANDSHAKE) https.emit("connection", socket);
+        else if (first.toString("latin1").startsWith("PRI * HTTP/2")) h2c.emit("connection", socket);
+        else if (/^[A-Z]+ \S+ HTTP\/1/.test(first.toString("latin1"))) {
+          http1.emit("connection", socket);
+          socket.resume();
+        } else answerLines(name, socket);
+      });
+    }),
+  );
+}
+
+/** The type of the first TLS record of a client. */
+const TLS_HANDSHAKE = 22;
+
+function http1Server(name: string): HttpServer {
   const server = createHttpServer((request, response) => {
     request.resume();
     response.end(JSON.stringify(seen(name, request)));
@@ -81,7 +120,7 @@ export function startWebsocket({ name }: { readonly name: string }): Promise<Lis
     read(head);
     socket.on("data", read);
   });
-  return listening(server);
+  return server;
 }
 
 /** Answers each line with its name and the line. */
