@@ -3,11 +3,30 @@ import type * as ir from "../ir/ir.ts";
 /** What is said of one Service in the list of routes: whether an echo stands in for it, for one. */
 export type Remark = (service: { readonly namespace: string; readonly name: string }) => string;
 
-/** A line for each route: its URL, and what answers there. */
-export function describeRoutes(host: ir.Host, httpPort: number, remark: Remark): readonly string[] {
-  const urls = host.routes.map(({ match }) => `http://${host.name}:${httpPort}${match.path}`);
-  const width = Math.min(60, Math.max(0, ...urls.map((url) => url.length)));
-  return host.routes.map((route, i) => `${(urls[i] ?? "").padEnd(width)}  ${describeAction(route, remark)}`);
+export type Ports = { readonly httpPort: number; readonly httpsPort: number };
+
+/** A line for each way into the host: its URL, and what answers there. */
+export function describeRoutes(host: ir.Host, ports: Ports, remark: Remark): readonly string[] {
+  const lines =
+    host.tcpProxy === undefined ? httpLines(host, ports, remark) : [tcpLine(host, host.tcpProxy, ports, remark)];
+  const width = Math.min(60, Math.max(0, ...lines.map(([url]) => url.length)));
+  return lines.map(([url, answer]) => `${url.padEnd(width)}  ${answer}`);
+}
+
+type Line = readonly [url: string, answer: string];
+
+function httpLines({ name, routes, tls }: ir.Host, { httpPort, httpsPort }: Ports, remark: Remark): readonly Line[] {
+  return routes.flatMap((route): Line[] => {
+    const answer = describeAction(route, remark);
+    const insecure: Line[] =
+      route.insecure === "serve" ? [[`http://${name}:${httpPort}${route.match.path}`, answer]] : [];
+    return tls === undefined ? insecure : [[`https://${name}:${httpsPort}${route.match.path}`, answer], ...insecure];
+  });
+}
+
+function tcpLine({ name }: ir.Host, { shares, passthrough }: ir.TcpProxy, { httpsPort }: Ports, remark: Remark): Line {
+  const target = shares.length === 0 ? "closed, nobody is there" : describeShares(shares, remark);
+  return [`tls://${name}:${httpsPort}`, `${target}${passthrough ? ", which does TLS itself" : ""}`];
 }
 
 function describeAction({ action, origin }: ir.Route, remark: Remark): string {
@@ -15,15 +34,19 @@ function describeAction({ action, origin }: ir.Route, remark: Remark): string {
     case "unavailable":
       return `503, see ${origin.object} ${origin.at}`;
     case "forward": {
-      const sum = action.shares.reduce((total, { weight }) => total + weight, 0);
-      const shares = action.shares.map(({ weight, cluster }) => {
-        const share = action.shares.length === 1 ? "" : ` ${percentage(weight / sum)}`;
-        return `${describeCluster(cluster, remark)}${share}`;
-      });
       const rewritten = action.prefixRewrite === undefined ? "" : `, prefix rewritten to ${action.prefixRewrite}`;
-      return `${shares.join(", ")}${rewritten}`;
+      return `${describeShares(action.shares, remark)}${rewritten}`;
     }
   }
+}
+
+function describeShares(shares: readonly ir.Share[], remark: Remark): string {
+  const sum = shares.reduce((total, { weight }) => total + weight, 0);
+  const described = shares.map(({ weight, cluster }) => {
+    const share = shares.length === 1 ? "" : ` ${percentage(weight / sum)}`;
+    return `${describeCluster(cluster, remark)}${share}`;
+  });
+  return described.join(", ");
 }
 
 function describeCluster(cluster: ir.Cluster | undefined, remark: Remark): string {

@@ -6,18 +6,18 @@ import type { Verdict } from "../compile/verdicts.ts";
 import type { RunningController } from "../controller/run.ts";
 import type { SourceProblem } from "../sources/source.ts";
 import type { Delta } from "../translate/translator.ts";
-import { describeRoutes, type Remark } from "./describe-routes.ts";
+import { describeRoutes, type Ports, type Remark } from "./describe-routes.ts";
 
 /** Tells a person, in lines, what a running controller serves and how that changes. */
 export class Teller {
   readonly #write: (line: string) => void;
-  readonly #httpPort: number;
+  readonly #ports: Ports;
   readonly #remark: Remark;
   #problems: ReadonlySet<string> = new Set();
 
-  constructor(options: { readonly write: (line: string) => void; readonly httpPort: number; readonly remark: Remark }) {
+  constructor(options: { readonly write: (line: string) => void; readonly ports: Ports; readonly remark: Remark }) {
     this.#write = (line) => options.write(printable(line));
-    this.#httpPort = options.httpPort;
+    this.#ports = options.ports;
     this.#remark = options.remark;
   }
 
@@ -33,10 +33,7 @@ export class Teller {
   }
 
   changes(running: RunningController, delta: Delta): void {
-    const { set, removed } = delta.resources;
-    for (const { type, name } of [...set, ...removed]) {
-      if (type === "scopedRoute") this.#host(running, name.slice(name.indexOf("|") + 1));
-    }
+    for (const host of [...delta.hosts].sort()) this.#host(running, host);
     for (const [key, verdict] of delta.verdicts) {
       if (verdict === undefined) this.#write(`${shortName(key)}: gone`);
       else this.#verdict(running, verdict);
@@ -59,8 +56,8 @@ export class Teller {
 
   #host({ controller }: RunningController, name: string): void {
     const host = controller.translator.host(name);
-    if (host === undefined) this.#write(`http://${name}:${this.#httpPort}/  nothing is served any more`);
-    else for (const line of describeRoutes(host, this.#httpPort, this.#remark)) this.#write(line);
+    if (host === undefined) this.#write(`${name}: nothing is served any more`);
+    else for (const line of describeRoutes(host, this.#ports, this.#remark)) this.#write(line);
   }
 
   #verdict({ source }: RunningController, { object, currentStatus, description, problems }: Verdict): void {

@@ -93,9 +93,13 @@ function ingressRoutes({ controller: { translator }, cache, xds }: HttpServices)
 }
 
 function hosts({ translator }: Controller): unknown {
-  return translator.hosts().map(({ name, objects, routes }) => ({
+  return translator.hosts().map(({ name, objects, routes, tls, tcpProxy }) => ({
     host: name,
     objects,
+    ...(tls === undefined ? {} : { minimumTlsVersion: tls.minimumVersion }),
+    ...(tcpProxy === undefined
+      ? {}
+      : { tcpProxy: { passthrough: tcpProxy.passthrough, open: tcpProxy.shares.length > 0 } }),
     routes: routes.map(({ match, origin, action }) => ({ match: match.path, origin, action: action.kind })),
   }));
 }

@@ -35,6 +35,8 @@ export type Translation = {
 /** What a batch of changes made different. */
 export type Delta = {
   readonly resources: ResourceChanges;
+  /** Names of the hosts that are served in another way, or no longer, or for the first time. */
+  readonly hosts: ReadonlySet<string>;
   /** New verdicts; undefined for an object that is gone or no longer ours. */
   readonly verdicts: ReadonlyMap<ObjectKey, Verdict | undefined>;
   /** Bugs: parts of the work that threw. What they were about stays as it was. */
@@ -65,6 +67,8 @@ export class Translator {
   /** Hosts that show in the listener of the secure port. */
   readonly #exceptions = new Map<Unit, ir.Host>();
   #isListenerStale = false;
+  /** Names of hosts that are served in another way since the last delta. */
+  #changedHosts = new Set<string>();
   readonly #failing = new Set<string>();
   #unitsCompiled = 0;
   #isFirst = true;
@@ -92,7 +96,9 @@ export class Translator {
     for (const unit of [...stale].sort(byCodeUnit)) this.#attempt(unit, failures, () => this.#recompile(unit));
     if (this.#isListenerStale) this.#attempt("the listener", failures, () => this.#updateListener());
     const resources = this.#table.takeChanges();
-    return { resources, verdicts: this.#takeVerdicts(touched, failures), failures };
+    const hosts = this.#changedHosts;
+    this.#changedHosts = new Set();
+    return { resources, hosts, verdicts: this.#takeVerdicts(touched, failures), failures };
   }
 
   current(): Translation {
@@ -152,7 +158,8 @@ export class Translator {
   }
 
   #replaceOutput(unit: Unit, host: ir.Host | undefined, after: readonly Prepared[]): void {
-    const before = this.#outputs.get(unit)?.holds ?? [];
+    const { host: hostBefore, holds: before = [] } = this.#outputs.get(unit) ?? {};
+    if (!sameValue(hostBefore, host)) this.#changedHosts.add(unit);
     // New holders first: what both hold is never let go of in between.
     for (const prepared of after) {
       const isNew = this.#table.hold(prepared);

@@ -146,7 +146,12 @@ describe.each(SEEDS)("laws of the core, SEED=%i", (seed) => {
         translator.apply([...objects, last].map(applied));
         const work = translator.work();
         const delta = translator.apply([last].map(applied));
-        expect(delta).toEqual({ resources: { set: [], removed: [] }, verdicts: new Map(), failures: [] });
+        expect(delta).toEqual({
+          resources: { set: [], removed: [] },
+          verdicts: new Map(),
+          failures: [],
+          hosts: new Set(),
+        });
         expect(translator.work()).toEqual(work);
       }),
       parameters,
