@@ -15,8 +15,9 @@ const MAX_WEIGHT_SUM = 2 ** 32 - 1;
 
 /** Everything that is the matter with an object by itself, whatever else exists. */
 export function selfProblems(key: ObjectKey, ingressRoute: IngressRoute): readonly Problem[] {
-  const check = new SelfCheck(key, ingressRoute);
-  check.run();
+  const faulted = new Set(ingressRoute.notes.faults.map(({ at }) => at));
+  const check: Check = { key, ingressRoute, faulted, problems: [] };
+  checkObject(check);
   return check.problems;
 }
 
@@ -26,170 +27,167 @@ export function routeSubject(ingressRoute: IngressRoute, index: number, service?
   return service === undefined ? { kind: "route", match } : { kind: "route", match, service };
 }
 
-class SelfCheck {
-  readonly problems: Problem[] = [];
-  readonly #key: ObjectKey;
-  readonly #ingressRoute: IngressRoute;
-  readonly #faulted: ReadonlySet<string>;
+/** The object at hand, and what has been found so far. */
+type Check = {
+  readonly key: ObjectKey;
+  readonly ingressRoute: IngressRoute;
+  /** Paths of the fields that could not be read. */
+  readonly faulted: ReadonlySet<string>;
+  readonly problems: Problem[];
+};
 
-  constructor(key: ObjectKey, ingressRoute: IngressRoute) {
-    this.#key = key;
-    this.#ingressRoute = ingressRoute;
-    this.#faulted = new Set(ingressRoute.notes.faults.map(({ at }) => at));
+function checkObject(check: Check): void {
+  const { notes, virtualHost, tcpProxy, healthCheck, routes } = check.ingressRoute;
+  for (const note of notes.faults) reportNote(check, "InvalidField", note);
+  for (const note of notes.warnings) reportNote(check, "FieldIgnored", note);
+  if (virtualHost !== undefined) checkVirtualHost(check, virtualHost);
+  if (tcpProxy !== undefined) checkTcpProxy(check, tcpProxy, virtualHost);
+  checkHealthCheck(check, "spec.healthCheck", healthCheck, { kind: "object" });
+  if (routes.length === 0 && tcpProxy === undefined && !isFaulted(check, "spec.routes")) {
+    report(check, "spec.routes", { code: "RoutesMissing" });
   }
-
-  run(): void {
-    const { notes, virtualHost, tcpProxy, healthCheck, routes } = this.#ingressRoute;
-    for (const note of notes.faults) this.#note("InvalidField", note);
-    for (const note of notes.warnings) this.#note("FieldIgnored", note);
-    if (virtualHost !== undefined) this.#virtualHost(virtualHost);
-    if (tcpProxy !== undefined) this.#tcpProxy(tcpProxy, virtualHost);
-    this.#healthCheck("spec.healthCheck", healthCheck, { kind: "object" });
-    if (routes.length === 0 && tcpProxy === undefined && !this.#isFaulted("spec.routes")) {
-      this.#report("spec.routes", { code: "RoutesMissing" });
-    }
-    const matches = new Set<string>();
-    for (const [i, route] of routes.entries()) {
-      if (!this.#faulted.has(`spec.routes[${i}]`)) this.#route(route, i, matches);
-    }
+  const matches = new Set<string>();
+  for (const [i, route] of routes.entries()) {
+    if (!check.faulted.has(`spec.routes[${i}]`)) checkRoute(check, route, i, matches);
   }
+}
 
-  #virtualHost({ fqdn, tls }: NonNullable<IngressRoute["virtualHost"]>): void {
-    const at = "spec.virtualhost.fqdn";
-    const reason = fqdn === undefined ? undefined : hostnameFault(fqdn);
-    if (!this.#isFaulted(at)) {
-      if (fqdn === undefined || fqdn === "") this.#report(at, { code: "FqdnMissing" });
-      else if (reason !== undefined) this.#report(at, { code: "FqdnInvalid", fqdn, reason });
-    }
-    if (tls?.passthrough && this.#ingressRoute.tcpProxy === undefined) {
-      this.#report("spec.virtualhost.tls.passthrough", { code: "PassthroughWithoutTcpProxy" });
-    }
+function checkVirtualHost(check: Check, { fqdn, tls }: NonNullable<IngressRoute["virtualHost"]>): void {
+  const at = "spec.virtualhost.fqdn";
+  const reason = fqdn === undefined ? undefined : hostnameFault(fqdn);
+  if (!isFaulted(check, at)) {
+    if (fqdn === undefined || fqdn === "") report(check, at, { code: "FqdnMissing" });
+    else if (reason !== undefined) report(check, at, { code: "FqdnInvalid", fqdn, reason });
   }
-
-  #tcpProxy({ services, delegate }: TcpProxy, virtualHost: IngressRoute["virtualHost"]): void {
-    const at = "spec.tcpproxy";
-    const subject = { kind: "tcpproxy" } as const;
-    if (virtualHost !== undefined && virtualHost.tls === undefined && !this.#isFaulted("spec.virtualhost.tls")) {
-      this.#report(at, { code: "TcpProxyWithoutTls" });
-    }
-    this.#target(services, delegate, at, subject, (service) => ({ ...subject, service }));
+  if (tls?.passthrough && check.ingressRoute.tcpProxy === undefined) {
+    report(check, "spec.virtualhost.tls.passthrough", { code: "PassthroughWithoutTcpProxy" });
   }
+}
 
-  /** What a route and a tcpproxy have in common: services or a delegate. */
-  #target(
-    services: readonly Service[],
-    delegate: Delegate | undefined,
-    at: string,
-    subject: Subject,
-    serviceSubject: (service: string) => Subject,
-  ): void {
-    const report = (field: string, fact: Fact) => this.#report(`${at}.${field}`, fact, subject);
-    if (services.length > 0 && delegate !== undefined) report("delegate", { code: "ServicesAndDelegate" });
-    if (services.length === 0 && delegate === undefined) {
-      if (!this.#isFaulted(`${at}.services`) && !this.#isFaulted(`${at}.delegate`)) {
-        this.#report(at, { code: "NeitherServicesNorDelegate" }, subject);
-      }
-    }
-    if (delegate !== undefined && !delegate.name && !this.#isFaulted(`${at}.delegate.name`)) {
-      report("delegate.name", { code: "DelegateNameMissing" });
-    }
-    if (delegate !== undefined) return;
-    for (const [i, service] of services.entries()) {
-      const about = service.name === undefined ? subject : serviceSubject(service.name);
-      this.#service(service, `${at}.services[${i}]`, about);
-    }
-    const weights = services.map(({ weight }) => weight ?? 0);
-    if (weights.reduce((sum, weight) => sum + Math.max(weight, 0), 0) > MAX_WEIGHT_SUM) {
-      report("services", { code: "WeightSumTooLarge" });
+function checkTcpProxy(check: Check, { services, delegate }: TcpProxy, virtualHost: IngressRoute["virtualHost"]): void {
+  const at = "spec.tcpproxy";
+  const subject = { kind: "tcpproxy" } as const;
+  if (virtualHost !== undefined && virtualHost.tls === undefined && !isFaulted(check, "spec.virtualhost.tls")) {
+    report(check, at, { code: "TcpProxyWithoutTls" });
+  }
+  checkTarget(check, services, delegate, at, subject, (service) => ({ ...subject, service }));
+}
+
+/** What a route and a tcpproxy have in common: services or a delegate. */
+function checkTarget(
+  check: Check,
+  services: readonly Service[],
+  delegate: Delegate | undefined,
+  at: string,
+  subject: Subject,
+  serviceSubject: (service: string) => Subject,
+): void {
+  const reportField = (field: string, fact: Fact) => report(check, `${at}.${field}`, fact, subject);
+  if (services.length > 0 && delegate !== undefined) reportField("delegate", { code: "ServicesAndDelegate" });
+  if (services.length === 0 && delegate === undefined) {
+    if (!isFaulted(check, `${at}.services`) && !isFaulted(check, `${at}.delegate`)) {
+      report(check, at, { code: "NeitherServicesNorDelegate" }, subject);
     }
   }
-
-  #route(route: Route, index: number, matches: Set<string>): void {
-    const at = `spec.routes[${index}]`;
-    const subject = routeSubject(this.#ingressRoute, index);
-    const report = (field: string, fact: Fact) => this.#report(`${at}.${field}`, fact, subject);
-    this.#match(route, `${at}.match`, subject, matches);
-    this.#target(route.services, route.delegate, at, subject, (service) =>
-      routeSubject(this.#ingressRoute, index, service),
-    );
-    if (route.delegate !== undefined) {
-      const ignored = (
-        ["prefixRewrite", "enableWebsockets", "permitInsecure", "timeoutPolicy", "retryPolicy"] as const
-      ).filter((field) => route[field]);
-      if (ignored.length > 0) report(ignored[0] ?? "", { code: "DelegateAttributesIgnored", fields: ignored });
-      return;
-    }
-    const { prefixRewrite } = route;
-    const fault = prefixRewrite === undefined ? undefined : (pathFault(prefixRewrite) ?? rewriteFault(prefixRewrite));
-    if (fault !== undefined) report("prefixRewrite", { code: "PrefixRewriteInvalid", reason: fault });
-    const timeout = compileTimeout(route.timeoutPolicy);
-    this.#policy(`${at}.timeoutPolicy`, timeout.problems, subject);
-    this.#policy(`${at}.retryPolicy`, compileRetry(route.retryPolicy, timeout.value).problems, subject);
+  if (delegate !== undefined && !delegate.name && !isFaulted(check, `${at}.delegate.name`)) {
+    reportField("delegate.name", { code: "DelegateNameMissing" });
   }
-
-  #match(route: Route, at: string, subject: Subject, matches: Set<string>): void {
-    if (this.#isFaulted(at)) return;
-    const fault = route.match ? pathFault(route.match) : "is required";
-    if (!route.match || fault !== undefined) {
-      this.#report(at, { code: "MatchInvalid", reason: fault ?? "is required" }, subject);
-      return;
-    }
-    const match = withoutTrailingSlash(route.match);
-    if (matches.has(match)) this.#report(at, { code: "MatchDuplicate" }, subject);
-    matches.add(match);
-    const never = neverMatches(match);
-    if (never !== undefined) this.#report(at, { code: "RouteNeverMatches", reason: never }, subject);
-    if (match.includes("*")) {
-      const reason = "* stands for itself, not for any text; a prefix already matches everything below it";
-      this.#report(at, { code: "FieldIgnored", field: "match", reason }, subject);
-    }
+  if (delegate !== undefined) return;
+  for (const [i, service] of services.entries()) {
+    const about = service.name === undefined ? subject : serviceSubject(service.name);
+    checkService(check, service, `${at}.services[${i}]`, about);
   }
-
-  #service(service: Service, at: string, subject: Subject): void {
-    if (this.#faulted.has(at)) return;
-    const report = (field: string, fact: Fact) => this.#report(`${at}.${field}`, fact, subject);
-    if (!service.name && !this.#isFaulted(`${at}.name`)) report("name", { code: "ServiceNameMissing" });
-    const { port, weight } = service;
-    if ((port === undefined || port < 1 || port > 65535) && !this.#isFaulted(`${at}.port`)) {
-      report("port", { code: "PortInvalid", port });
-    }
-    if (weight !== undefined && weight < 0) report("weight", { code: "WeightNegative" });
-    this.#policy(`${at}.strategy`, compileStrategy(service.strategy).problems, subject);
-    this.#healthCheck(`${at}.healthCheck`, service.healthCheck, subject);
+  const weights = services.map(({ weight }) => weight ?? 0);
+  if (weights.reduce((sum, weight) => sum + Math.max(weight, 0), 0) > MAX_WEIGHT_SUM) {
+    reportField("services", { code: "WeightSumTooLarge" });
   }
+}
 
-  #healthCheck(at: string, healthCheck: HealthCheck | undefined, subject: Subject): void {
-    if (healthCheck === undefined) return;
-    this.#policy(at, compileHealthCheck(healthCheck).problems, subject);
+function checkRoute(check: Check, route: Route, index: number, matches: Set<string>): void {
+  const at = `spec.routes[${index}]`;
+  const subject = routeSubject(check.ingressRoute, index);
+  const reportField = (field: string, fact: Fact) => report(check, `${at}.${field}`, fact, subject);
+  checkMatch(check, route, `${at}.match`, subject, matches);
+  checkTarget(check, route.services, route.delegate, at, subject, (service) =>
+    routeSubject(check.ingressRoute, index, service),
+  );
+  if (route.delegate !== undefined) {
+    const ignored = (
+      ["prefixRewrite", "enableWebsockets", "permitInsecure", "timeoutPolicy", "retryPolicy"] as const
+    ).filter((field) => route[field]);
+    if (ignored.length > 0) reportField(ignored[0] ?? "", { code: "DelegateAttributesIgnored", fields: ignored });
+    return;
   }
+  const { prefixRewrite } = route;
+  const fault = prefixRewrite === undefined ? undefined : (pathFault(prefixRewrite) ?? rewriteFault(prefixRewrite));
+  if (fault !== undefined) reportField("prefixRewrite", { code: "PrefixRewriteInvalid", reason: fault });
+  const timeout = compileTimeout(route.timeoutPolicy);
+  reportPolicy(check, `${at}.timeoutPolicy`, timeout.problems, subject);
+  reportPolicy(check, `${at}.retryPolicy`, compileRetry(route.retryPolicy, timeout.value).problems, subject);
+}
 
-  #policy(at: string, problems: readonly PolicyProblem[], subject: Subject): void {
-    for (const { field, fact } of problems) {
-      const path = field === "" ? at : `${at}.${field}`;
-      if (!this.#isFaulted(path)) this.#report(path, fact, subject);
-    }
+function checkMatch(check: Check, route: Route, at: string, subject: Subject, matches: Set<string>): void {
+  if (isFaulted(check, at)) return;
+  const fault = route.match ? pathFault(route.match) : "is required";
+  if (!route.match || fault !== undefined) {
+    report(check, at, { code: "MatchInvalid", reason: fault ?? "is required" }, subject);
+    return;
   }
+  const match = withoutTrailingSlash(route.match);
+  if (matches.has(match)) report(check, at, { code: "MatchDuplicate" }, subject);
+  matches.add(match);
+  const never = neverMatches(match);
+  if (never !== undefined) report(check, at, { code: "RouteNeverMatches", reason: never }, subject);
+  if (match.includes("*")) {
+    const reason = "* stands for itself, not for any text; a prefix already matches everything below it";
+    report(check, at, { code: "FieldIgnored", field: "match", reason }, subject);
+  }
+}
 
-  #note(code: "InvalidField" | "FieldIgnored", { at, reason }: FieldNote): void {
-    const [, index, serviceIndex, field] = /^spec\.routes\[(\d+)\](?:\.services\[(\d+)\])?\.?(.*)$/s.exec(at) ?? [];
-    if (index === undefined) {
-      this.#report(at, { code, field: at, reason });
-      return;
-    }
-    const service = this.#ingressRoute.routes[Number(index)]?.services[Number(serviceIndex)];
-    const name = serviceIndex === undefined ? undefined : (service?.name ?? `services[${serviceIndex}]`);
-    this.#report(at, { code, field: field ?? "", reason }, routeSubject(this.#ingressRoute, Number(index), name));
+function checkService(check: Check, service: Service, at: string, subject: Subject): void {
+  if (check.faulted.has(at)) return;
+  const reportField = (field: string, fact: Fact) => report(check, `${at}.${field}`, fact, subject);
+  if (!service.name && !isFaulted(check, `${at}.name`)) reportField("name", { code: "ServiceNameMissing" });
+  const { port, weight } = service;
+  if ((port === undefined || port < 1 || port > 65535) && !isFaulted(check, `${at}.port`)) {
+    reportField("port", { code: "PortInvalid", port });
   }
+  if (weight !== undefined && weight < 0) reportField("weight", { code: "WeightNegative" });
+  reportPolicy(check, `${at}.strategy`, compileStrategy(service.strategy).problems, subject);
+  checkHealthCheck(check, `${at}.healthCheck`, service.healthCheck, subject);
+}
 
-  /** Whether the field, or something around it, could not be read: then there is nothing more to say of it. */
-  #isFaulted(at: string): boolean {
-    for (let path = at; path !== ""; path = path.slice(0, Math.max(path.lastIndexOf("."), 0))) {
-      if (this.#faulted.has(path)) return true;
-    }
-    return false;
-  }
+function checkHealthCheck(check: Check, at: string, healthCheck: HealthCheck | undefined, subject: Subject): void {
+  if (healthCheck === undefined) return;
+  reportPolicy(check, at, compileHealthCheck(healthCheck).problems, subject);
+}
 
-  #report(at: string, fact: Fact, subject: Subject = { kind: "object" }): void {
-    this.problems.push({ object: this.#key, at, subject, ...fact });
+function reportPolicy(check: Check, at: string, problems: readonly PolicyProblem[], subject: Subject): void {
+  for (const { field, fact } of problems) {
+    const path = field === "" ? at : `${at}.${field}`;
+    if (!isFaulted(check, path)) report(check, path, fact, subject);
   }
+}
+
+function reportNote(check: Check, code: "InvalidField" | "FieldIgnored", { at, reason }: FieldNote): void {
+  const [, index, serviceIndex, field] = /^spec\.routes\[(\d+)\](?:\.services\[(\d+)\])?\.?(.*)$/s.exec(at) ?? [];
+  if (index === undefined) {
+    report(check, at, { code, field: at, reason });
+    return;
+  }
+  const service = check.ingressRoute.routes[Number(index)]?.services[Number(serviceIndex)];
+  const name = serviceIndex === undefined ? undefined : (service?.name ?? `services[${serviceIndex}]`);
+  report(check, at, { code, field: field ?? "", reason }, routeSubject(check.ingressRoute, Number(index), name));
+}
+
+/** Whether the field, or something around it, could not be read: then there is nothing more to say of it. */
+function isFaulted(check: Check, at: string): boolean {
+  for (let path = at; path !== ""; path = path.slice(0, Math.max(path.lastIndexOf("."), 0))) {
+    if (check.faulted.has(path)) return true;
+  }
+  return false;
+}
+
+function report(check: Check, at: string, fact: Fact, subject: Subject = { kind: "object" }): void {
+  check.problems.push({ object: check.key, at, subject, ...fact });
 }
