@@ -9,8 +9,7 @@ export async function run({ paths, output, ...settings }: CheckOptions): Promise
   const read = await readInput(paths);
   // Where Envoy listens makes no difference to what is wrong.
   const envoy = { address: "0.0.0.0", httpPort: 8080, httpsPort: 8443 };
-  const { verdicts } = translate(read.objects, translateOptions({ ...settings, envoy }));
-  const findings = findingsOf(read, verdicts);
+  const findings = findingsOf(read, translate(read.objects, translateOptions({ ...settings, envoy })), Date.now());
   if (output === "json") {
     process.stdout.write(`${JSON.stringify(findings.map(asJson), undefined, 2)}\n`);
   } else if (findings.length === 0) {

@@ -31,7 +31,7 @@ export async function dev(options: DevOptions): Promise<number> {
   const write = (line: string) => process.stdout.write(`${line}\n`);
   const remark = ({ namespace, name }: { readonly namespace: string; readonly name: string }) =>
     parts.echo?.standsFor(namespace, name) ? " (echo)" : "";
-  const teller = new Teller({ write, ports: options.envoy, remark });
+  const teller = new Teller({ write, ports: options.envoy, remark, now: Date.now });
   const source = (listener: SourceListener) => {
     const toTeller = (inner: SourceListener): SourceListener => ({
       ...inner,

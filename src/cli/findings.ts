@@ -4,10 +4,12 @@ import { type ObjectKey, shortName } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
 import { printable } from "../api/printable.ts";
 import { classOf, describe, type Problem } from "../compile/problems.ts";
+import { expiryWarning } from "../compile/tls.ts";
 import type { Verdict } from "../compile/verdicts.ts";
 import { byPlace, placeText } from "../sources/merge.ts";
 import type { ReadObjects } from "../sources/read-paths.ts";
 import type { Place } from "../sources/source.ts";
+import type { Translation } from "../translate/translator.ts";
 
 /** One line for the people who wrote the files. */
 export type Finding = {
@@ -22,12 +24,26 @@ export type Finding = {
 };
 
 /** Everything that is to be said of what was read, in order of place. */
-export function findingsOf(read: ReadObjects, verdicts: ReadonlyMap<ObjectKey, Verdict>): readonly Finding[] {
-  const findings: Finding[] = [...read.problems];
+export function findingsOf(
+  read: ReadObjects,
+  { verdicts, hosts }: Pick<Translation, "verdicts" | "hosts">,
+  nowMs: number,
+): readonly Finding[] {
+  const findings: Finding[] = [...read.problems, ...expiryFindings(read, hosts, nowMs)];
   for (const change of read.objects) {
     if (change.kind === "applied") findings.push(...findingsOfObject(read, change, verdicts.get(change.key)));
   }
   return findings.sort((a, b) => byPlace(a, b) || byCodeUnit(a.text, b.text));
+}
+
+function expiryFindings(read: ReadObjects, hosts: Translation["hosts"], nowMs: number): readonly Finding[] {
+  return hosts.flatMap(({ tls }): Finding[] => {
+    const text = tls && expiryWarning(tls.certificate, nowMs);
+    if (tls === undefined || text === undefined) return [];
+    const { object, at } = tls.certificate.origin;
+    const place = read.locate(object as ObjectKey, at, "value");
+    return place === undefined ? [] : [{ place, severity: "warning", text, object: object as ObjectKey, field: at }];
+  });
 }
 
 /** `file:line:column: text`, on one line whatever names and paths hold. */

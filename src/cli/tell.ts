@@ -2,6 +2,7 @@ import { notesWithoutStatus, type ObjectChange } from "../api/kinds.ts";
 import { shortName } from "../api/object-key.ts";
 import { printable } from "../api/printable.ts";
 import { classOf, describe } from "../compile/problems.ts";
+import { expiryWarning } from "../compile/tls.ts";
 import type { Verdict } from "../compile/verdicts.ts";
 import type { RunningController } from "../controller/run.ts";
 import type { SourceProblem } from "../sources/source.ts";
@@ -13,12 +14,19 @@ export class Teller {
   readonly #write: (line: string) => void;
   readonly #ports: Ports;
   readonly #remark: Remark;
+  readonly #now: () => number;
   #problems: ReadonlySet<string> = new Set();
 
-  constructor(options: { readonly write: (line: string) => void; readonly ports: Ports; readonly remark: Remark }) {
+  constructor(options: {
+    readonly write: (line: string) => void;
+    readonly ports: Ports;
+    readonly remark: Remark;
+    readonly now: () => number;
+  }) {
     this.#write = (line) => options.write(printable(line));
     this.#ports = options.ports;
     this.#remark = options.remark;
+    this.#now = options.now;
   }
 
   /** All routes, and every object that is not valid. */
@@ -30,6 +38,10 @@ export class Teller {
     this.#write("");
     this.#write(`${valid.length} of ${verdicts.length} IngressRoutes are valid`);
     for (const verdict of verdicts) if (verdict.currentStatus !== "valid") this.#verdict(running, verdict);
+    for (const { name, tls } of translator.hosts()) {
+      const text = tls && expiryWarning(tls.certificate, this.#now());
+      if (text !== undefined) this.#write(`${name}: warning: ${text}`);
+    }
   }
 
   changes(running: RunningController, delta: Delta): void {

@@ -12,8 +12,8 @@ import { readInput } from "./read-input.ts";
  */
 export async function run({ paths, ...settings }: TranslateCommandOptions): Promise<number> {
   const read = await readInput(paths);
-  const { resources, verdicts } = translate(read.objects, translateOptions(settings));
-  for (const finding of findingsOf(read, verdicts)) process.stderr.write(`${findingLine(finding)}\n`);
-  process.stdout.write(toYaml(envoyForm(resources)));
+  const translation = translate(read.objects, translateOptions(settings));
+  for (const finding of findingsOf(read, translation, Date.now())) process.stderr.write(`${findingLine(finding)}\n`);
+  process.stdout.write(toYaml(envoyForm(translation.resources)));
   return read.problems.some(({ severity }) => severity === "error") ? 1 : 0;
 }

@@ -10,22 +10,25 @@ export type Condition = {
   readonly observedGeneration?: number;
 };
 
-/** `Valid`, and `Warnings` when there are any: between them they name every problem of the object. */
-export function conditionsOf(verdict: Verdict): readonly Condition[] {
+/**
+ * `Valid`, and `Warnings` when there are any: between them they name every problem of the object. `expiry` is a warning
+ * about its certificate, see `expiryWarning`.
+ */
+export function conditionsOf(verdict: Verdict, expiry: string | undefined): readonly Condition[] {
   const errors = verdict.problems.filter((problem) => classOf(problem) !== "C");
   const warnings = verdict.problems.filter((problem) => classOf(problem) === "C");
-  const valid = condition(verdict, "Valid", verdict.currentStatus === "valid" ? "True" : "False", errors);
-  return warnings.length === 0 ? [valid] : [valid, condition(verdict, "Warnings", "True", warnings)];
-}
-
-function condition(
-  verdict: Verdict,
-  type: "Valid" | "Warnings",
-  status: "True" | "False",
-  problems: readonly Problem[],
-): Condition {
-  const reason = problems[0]?.code ?? (verdict.currentStatus === "orphaned" ? "Orphaned" : "Valid");
-  return { type, status, reason, message: messageOf(problems) ?? verdict.description, ...observed(verdict) };
+  const valid: Condition = {
+    type: "Valid",
+    status: verdict.currentStatus === "valid" ? "True" : "False",
+    reason: errors[0]?.code ?? (verdict.currentStatus === "orphaned" ? "Orphaned" : "Valid"),
+    message: messageOf(errors) ?? verdict.description,
+    ...observed(verdict),
+  };
+  const told = messageOf(warnings);
+  if (told === undefined && expiry === undefined) return [valid];
+  const reason = warnings[0]?.code ?? "CertificateExpiry";
+  const message = [told, expiry].filter((text) => text !== undefined).join("; ");
+  return [valid, { type: "Warnings", status: "True", reason, message, ...observed(verdict) }];
 }
 
 /** An object may have thousands of problems; its status has to stay small enough to be written. */

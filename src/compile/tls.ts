@@ -1,5 +1,6 @@
 import type { IngressRoute, Tls } from "../api/ingress-route.ts";
 import { isName, isNamespace } from "../api/names.ts";
+import { objectKey } from "../api/object-key.ts";
 import type * as ir from "../ir/ir.ts";
 import type { View } from "../store/view.ts";
 import type { CompileOptions } from "./options.ts";
@@ -68,7 +69,12 @@ function findCertificate(root: IngressRoute, tls: Tls, view: View, options: Comp
   const covers = pair.dnsNames.some((name) => matchesName(fqdn, name));
   const fact: Fact = { code: "CertificateDoesNotCover", secret: secretName, fqdn };
   return {
-    value: { chainPem: pair.chainPem, keyPem: pair.keyPem },
+    value: {
+      chainPem: pair.chainPem,
+      keyPem: pair.keyPem,
+      notAfterMs: pair.notAfterMs,
+      origin: { object: rootKey(root), at: "spec.virtualhost.tls.secretName" },
+    },
     problems: covers ? [] : [{ field: "secretName", fact }],
   };
 }
@@ -96,6 +102,22 @@ export function mayUse(namespace: string, secret: SecretReference, view: View): 
             secretName === secret.name && (targetNamespaces.includes(namespace) || targetNamespaces.includes("*")),
         ),
     );
+}
+
+/** Certificates that end within this time are worth a warning. */
+const SOON_MS = 14 * 24 * 60 * 60 * 1000;
+
+/** What there is to say of a certificate's end at this time. Not a problem of compile's: time passes without a change. */
+export function expiryWarning({ notAfterMs }: ir.Certificate, nowMs: number): string | undefined {
+  if (notAfterMs - nowMs > SOON_MS) return undefined;
+  const end = new Date(notAfterMs).toISOString();
+  if (notAfterMs <= nowMs)
+    return `the certificate has expired on ${end}, so clients refuse it; it is presented all the same`;
+  return `the certificate expires soon, on ${end}`;
+}
+
+function rootKey({ metadata }: IngressRoute): string {
+  return objectKey("IngressRoute", metadata.namespace, metadata.name);
 }
 
 /** As RFC 6125 has it: a wildcard stands for exactly one label. */

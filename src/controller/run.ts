@@ -50,7 +50,7 @@ export async function runController(options: RunOptions): Promise<RunningControl
     renameSecret,
     onReport: (report) => tell(report, controller, log),
   });
-  const http = createHttpServer({ controller, cache, xds });
+  const http = createHttpServer({ controller, cache, xds, now: options.now });
   controller.telemetry.observe({
     translator: controller.translator,
     connectedEnvoys: () => xds.envoys().length,

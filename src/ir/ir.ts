@@ -32,7 +32,14 @@ export type HostTls = { readonly certificate: Certificate; readonly minimumVersi
 export type TlsVersion = "1.1" | "1.2" | "1.3";
 
 /** In PEM. The key is wrapped, so that it cannot be printed by accident. */
-export type Certificate = { readonly chainPem: string; readonly keyPem: { readonly reveal: () => string } };
+export type Certificate = {
+  readonly chainPem: string;
+  readonly keyPem: { readonly reveal: () => string };
+  /** The end of its validity, in milliseconds since 1970. It is presented after that as it is. */
+  readonly notAfterMs: number;
+  /** What named it. */
+  readonly origin: Origin;
+};
 
 export type Route = {
   readonly match: PathMatch;

@@ -26,6 +26,8 @@ export type TranslateOptions = {
 };
 
 export type Translation = {
+  /** All hosts of which something is served, by name. */
+  readonly hosts: readonly ir.Host[];
   /** By type and name. */
   readonly resources: readonly Resource[];
   /** One for every IngressRoute of ours, in the order of their keys. */
@@ -103,7 +105,7 @@ export class Translator {
 
   current(): Translation {
     const verdicts = [...this.#verdicts].sort(([a], [b]) => byCodeUnit(a, b));
-    return { resources: this.#table.resources(), verdicts: new Map(verdicts) };
+    return { hosts: this.hosts(), resources: this.#table.resources(), verdicts: new Map(verdicts) };
   }
 
   /** What is served of a host, or undefined when nothing is. */
