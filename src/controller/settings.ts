@@ -3,6 +3,7 @@ import type { TranslateOptions } from "../translate/translator.ts";
 import { digest } from "./digest.ts";
 import { readCertificates } from "./key-pairs.ts";
 import { regexFault } from "./regexes.ts";
+import { rememberedCertificates } from "./remembered-certificates.ts";
 
 /** What whoever runs Isoline decides about how objects are translated. */
 export type Settings = {
@@ -20,7 +21,7 @@ export type Settings = {
 export function translateOptions({ envoy, ...compile }: Settings): TranslateOptions {
   const { minimumTlsVersion } = compile;
   return {
-    compile: { ...compile, readCertificates, regexFault },
+    compile: { ...compile, readCertificates: rememberedCertificates(readCertificates), regexFault },
     listeners: { ...envoy, minimumTlsVersion },
     digest,
   };
