@@ -50,7 +50,7 @@ export function startController(
 }
 
 /** Only an Envoy with a certificate of the given authority may connect: xDS hands out private keys. */
-function mutualTls({ certFile, keyFile, caFile }: XdsTls): ServerCredentials {
+export function mutualTls({ certFile, keyFile, caFile }: XdsTls): ServerCredentials {
   const pair = { cert_chain: readFileSync(certFile), private_key: readFileSync(keyFile) };
   return ServerCredentials.createSsl(readFileSync(caFile), [pair], true);
 }

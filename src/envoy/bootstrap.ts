@@ -80,7 +80,10 @@ function tlsTransportSocket(tls: NonNullable<BootstrapOptions["tls"]>): Json {
     typed_config: {
       "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
       common_tls_context: {
-        tls_params: { tls_minimum_protocol_version: "TLSv1_3" },
+        // As a client, Envoy goes no further than 1.2 by itself.
+        tls_params: { tls_minimum_protocol_version: "TLSv1_3", tls_maximum_protocol_version: "TLSv1_3" },
+        // The controller's server speaks HTTP/2 to nobody who does not ask for it.
+        alpn_protocols: ["h2"],
         tls_certificates: [{ certificate_chain: { filename: tls.certFile }, private_key: { filename: tls.keyFile } }],
         // The authority issues for the controller and its Envoys alone, so its signature is enough.
         validation_context: { trusted_ca: { filename: tls.caFile } },

@@ -13,6 +13,7 @@ import type { LbEndpointSchema } from "#proto/envoy/config/endpoint/v3/endpoint_
 import {
   type CertificateValidationContextSchema,
   SubjectAltNameMatcher_SanType,
+  TlsParameters_TlsProtocol,
 } from "#proto/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
 import { UpstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import { HttpProtocolOptionsSchema } from "#proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
@@ -162,6 +163,8 @@ function tlsTransportSocket(
     sni: sni ?? "",
     commonTlsContext: {
       alpnProtocols: [http2 ? "h2" : "http/1.1"],
+      // As a client, Envoy goes no further than 1.2 by itself.
+      tlsParams: { tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3 },
       validationContextType:
         validation === undefined
           ? { case: undefined }

@@ -6,7 +6,7 @@ import { createServer as createTcpServer, type Server as TcpServer } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { bootstrap, type JsonObject } from "../../src/envoy/bootstrap.ts";
+import { type BootstrapOptions, bootstrap, type JsonObject } from "../../src/envoy/bootstrap.ts";
 
 const LOOPBACK = "127.0.0.1";
 const START_MS = 15_000;
@@ -14,10 +14,16 @@ const STOP_MS = 5_000;
 const REQUEST_MS = 10_000;
 const POLL_MS = 10;
 
-export type EnvoyOptions = { readonly binary: string } & (
+export type EnvoyOptions = {
+  readonly binary: string;
+  /** How long it may take to become live. */
+  readonly startMs?: number;
+} & (
   | {
       readonly xdsPort: number;
       readonly nodeId?: string;
+      /** Of the connection to the controller. */
+      readonly tls?: NonNullable<BootstrapOptions["tls"]>;
       /** Added to the bootstrap. */
       readonly bootstrap?: JsonObject;
     }
@@ -46,7 +52,13 @@ export async function startEnvoy(options: EnvoyOptions): Promise<Envoy> {
     "config" in options
       ? options.config(admin)
       : {
-          ...bootstrap({ xdsAddress: LOOPBACK, xdsPort: options.xdsPort, admin, nodeId: options.nodeId ?? "test" }),
+          ...bootstrap({
+            xdsAddress: LOOPBACK,
+            xdsPort: options.xdsPort,
+            admin,
+            nodeId: options.nodeId ?? "test",
+            ...(options.tls === undefined ? {} : { tls: options.tls }),
+          }),
           ...options.bootstrap,
         };
   const configFile = join(folder, "envoy.json");
@@ -90,7 +102,7 @@ export async function startEnvoy(options: EnvoyOptions): Promise<Envoy> {
 
   try {
     // A dead Envoy ends the wait at once.
-    await eventually(async () => !running() || (await ask("/ready")).trim() === "LIVE", START_MS);
+    await eventually(async () => !running() || (await ask("/ready")).trim() === "LIVE", options.startMs ?? START_MS);
     if (!running()) throw new Error("Envoy ended");
   } catch (error) {
     await stop();
