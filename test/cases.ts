@@ -45,7 +45,7 @@ export type ExpectedRequest = {
   readonly answerHeaders?: Readonly<Record<string, string>>;
 } & (
   | { readonly status: number }
-  | { readonly handshake: "fails" }
+  | { readonly handshake: "fails"; readonly status?: never }
   | {
       /** By `namespace/service/port`, or `unavailable` for the share that answers 503; relative to each other. */
       readonly weights: Readonly<Record<string, number>>;
@@ -53,6 +53,8 @@ export type ExpectedRequest = {
       readonly path?: string;
       /** More of what the backend sees: a part of what test/parts/backends.ts calls Seen. */
       readonly seen?: Readonly<Record<string, unknown>>;
+      /** What is answered where Envoy gives the backend up, because it cannot be trusted for one. */
+      readonly status?: number;
     }
 );
 
@@ -159,7 +161,8 @@ export function readRequests(name: string, raw: unknown): readonly ExpectedReque
     };
     const texts = (value: unknown): Readonly<Record<string, string>> =>
       Object.fromEntries(Object.entries(recordOf(value, name)).map(([key, text]) => [key, String(text)]));
-    const answers = ["status", "handshake", "cluster", "weights"].filter((key) => line[key] !== undefined);
+    const answers = ["handshake", "cluster", "weights"].filter((key) => line[key] !== undefined);
+    if (line.status !== undefined && answers.length === 0) answers.push("status");
     const request = textOf(line.request);
     if (request === undefined || answers.length !== 1) throw wrong();
     if (Object.keys(line).some((key) => !LINE_KEYS.includes(key))) throw wrong();
@@ -176,12 +179,13 @@ export function readRequests(name: string, raw: unknown): readonly ExpectedReque
     const aboutBackend = {
       ...optional("path", textOf),
       ...optional("seen", (value) => recordOf(value, name)),
+      ...optional("status", numberOf),
     };
     const { status, handshake, cluster, weights } = line;
     if (typeof cluster === "string") return { ...asked, weights: { [cluster]: 1 }, ...aboutBackend };
     if (weights !== undefined) return { ...asked, weights: numbersOf(weights, name), ...aboutBackend };
-    if (Object.keys(aboutBackend).length > 0) throw wrong();
-    if (handshake === "fails") return { ...asked, handshake };
+    if (line.path !== undefined || line.seen !== undefined) throw wrong();
+    if (handshake === "fails" && status === undefined) return { ...asked, handshake };
     if (typeof status === "number") return { ...asked, status };
     throw wrong();
   });
@@ -194,6 +198,10 @@ const LINE_KEYS: readonly string[] = [
 
 function textOf(value: unknown): string | undefined {
   return typeof value === "string" ? value : undefined;
+}
+
+function numberOf(value: unknown): number | undefined {
+  return typeof value === "number" ? value : undefined;
 }
 
 function flagOf(value: unknown): boolean | undefined {

@@ -1,3 +1,4 @@
+import { constants } from "node:crypto";
 import {
   createServer as createHttpServer,
   type Server as HttpServer,
@@ -77,7 +78,9 @@ export function startPolyglot(options: TlsBackendOptions): Promise<Listening> {
   const { name } = options;
   const http1 = http1Server(name);
   const h2c = createHttp2Server((request, response) => answer(name, request, response));
-  const https = createSecureServer({ ...tlsOptions(options), allowHTTP1: true }, (request, response) =>
+  // OpenSSL forgets the name that was asked for when a session of TLS 1.2 is resumed.
+  const secure = { ...tlsOptions(options), secureOptions: constants.SSL_OP_NO_TICKET };
+  const https = createSecureServer({ ...secure, allowHTTP1: true }, (request, response) =>
     answer(name, request, response),
   );
   return listening(
