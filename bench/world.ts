@@ -37,7 +37,7 @@ export async function startWorld(
     allowLoopbackExternalName: false,
     disablePermitInsecure: false,
     minimumTlsVersion: "1.1",
-    envoy: { address: "127.0.0.1", httpPort, httpsPort },
+    envoy: { address: "127.0.0.1", httpPort, httpsPort, accessLog: false },
   });
   const translator = new Translator(options);
   const cache = new Cache();
@@ -61,7 +61,12 @@ export async function startWorld(
   const backends = { a: a.port, b: b.port };
   apply(objects(backends));
   cache.ready();
-  const envoy = await startEnvoyProcess({ binary, xdsPort, onLine: () => {} });
+  const envoy = await startEnvoyProcess({
+    limits: { maxHeapMib: 8192, maxConnections: 50_000 },
+    binary,
+    xdsPort,
+    onLine: () => {},
+  });
   const ended = envoy.ended.then(() => {
     throw new Error("Envoy has ended");
   });

@@ -61,14 +61,26 @@ const ROOTS = [
   "xds/type/matcher/v3",
 ];
 
-/** Fields of newer versions of these files: by file, text to find, text to put behind it. */
+/** Fields of newer versions of these files: by file, pairs of text to find and text to put behind it. */
 const PATCHES = {
   // Used by Envoy's own annotations; buf refuses to compile them otherwise.
-  "validate/validate.proto": ["message StringRules {", "optional bool ignore_empty = 26;"],
+  "validate/validate.proto": [["message StringRules {", "optional bool ignore_empty = 26;"]],
   // On-demand certificates; the message it holds is in proto/.
   "envoy/extensions/transport_sockets/tls/v3/tls.proto": [
-    "message CommonTlsContext {",
-    ".envoy.config.core.v3.TypedExtensionConfig custom_tls_certificate_selector = 16;",
+    ["message CommonTlsContext {", ".envoy.config.core.v3.TypedExtensionConfig custom_tls_certificate_selector = 16;"],
+  ],
+  // Takes the place of the field before it.
+  "envoy/config/route/v3/route_components.proto": [
+    [
+      "google.protobuf.UInt32Value per_request_buffer_limit_bytes = 16;",
+      "google.protobuf.UInt64Value request_body_buffer_limit = 20;",
+    ],
+  ],
+  // Removal of headers by pattern.
+  "envoy/config/common/mutation_rules/v3/mutation_rules.proto": [
+    ['import "envoy/type/matcher/v3/regex.proto";', 'import "envoy/type/matcher/v3/string.proto";'],
+    ["message HeaderMutation {", "message RemoveOnMatch { type.matcher.v3.StringMatcher key_matcher = 1; }"],
+    ["core.v3.HeaderValueOption append = 2;", "RemoveOnMatch remove_on_match = 3;"],
   ],
 };
 
@@ -114,10 +126,9 @@ function generate(stamp) {
   }
 }
 
-function copyProto(from, to, patch) {
+function copyProto(from, to, patches = []) {
   let text = readFileSync(from, "utf8").replaceAll("\r", ""); // some of the packaged files have DOS line ends
-  if (patch !== undefined) {
-    const [anchor, field] = patch;
+  for (const [anchor, field] of patches) {
     if (!text.includes(anchor)) throw new Error(`${from} has no "${anchor}" to patch`);
     text = text.replace(anchor, `${anchor}\n  ${field}`);
   }

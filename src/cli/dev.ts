@@ -1,6 +1,7 @@
 import { printable } from "../api/printable.ts";
 import { createLog } from "../controller/log.ts";
 import type { RunningController } from "../controller/run.ts";
+import type { EnvoyLimits } from "../envoy/bootstrap.ts";
 import { FileSource } from "../sources/files.ts";
 import type { SourceListener } from "../sources/source.ts";
 import { EchoSource } from "./echo.ts";
@@ -14,6 +15,7 @@ export type DevOptions = ServeOptions & {
   /** Answer in place of every Service without endpoints. */
   readonly echo: boolean;
   readonly envoySearch: EnvoySearch;
+  readonly envoyLimits: EnvoyLimits;
 };
 
 /** How much of Envoy's log is told when it has ended. */
@@ -57,7 +59,7 @@ export async function dev(options: DevOptions): Promise<number> {
     envoyWords.push(line);
     if (envoyWords.length > MAX_ENVOY_LINES) envoyWords.shift();
   };
-  const envoy = await startEnvoyProcess({ binary, xdsPort: running.xdsPort, onLine });
+  const envoy = await startEnvoyProcess({ binary, xdsPort: running.xdsPort, limits: options.envoyLimits, onLine });
 
   const ended = envoy.ended.then(() => "ended" as const);
   const stopped = toldToStop.then(() => "stopped" as const);

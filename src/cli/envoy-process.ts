@@ -5,7 +5,7 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { bootstrap } from "../envoy/bootstrap.ts";
+import { bootstrap, type EnvoyLimits } from "../envoy/bootstrap.ts";
 
 const POLL_MS = 20;
 const STOP_MS = 5000;
@@ -22,18 +22,22 @@ export type EnvoyProcess = {
 export async function startEnvoyProcess(options: {
   readonly binary: string;
   readonly xdsPort: number;
-  /** Told each line that Envoy logs. */
+  readonly limits: EnvoyLimits;
+  /** Told each line that Envoy logs. Its access log, if it writes one, goes to the standard output. */
   readonly onLine: (line: string) => void;
 }): Promise<EnvoyProcess> {
   // Made with mode 0700.
   const folder = await mkdtemp(join(tmpdir(), "isoline-envoy-"));
   const pipe = join(folder, "admin.sock");
-  const config = bootstrap({ xdsAddress: "127.0.0.1", xdsPort: options.xdsPort, admin: { pipe }, nodeId: "dev" });
+  const { xdsPort, limits } = options;
+  const config = bootstrap({ xdsAddress: "127.0.0.1", xdsPort, admin: { pipe }, limits, nodeId: "dev" });
   const configFile = join(folder, "envoy.json");
   await writeFile(configFile, JSON.stringify(config));
   const flags = ["--concurrency", "2", "--disable-hot-restart", "--drain-time-s", "1", "--log-level", "warning"];
-  const child = spawn(options.binary, ["--config-path", configFile, ...flags], {
-    stdio: ["ignore", "ignore", "pipe"],
+  // By default a line of the access log may wait for ten seconds.
+  const flush = ["--file-flush-interval-msec", "200"];
+  const child = spawn(options.binary, ["--config-path", configFile, ...flags, ...flush], {
+    stdio: ["ignore", "inherit", "pipe"],
     // In a process group of its own: a Ctrl-C on the terminal is for this process, which then stops Envoy.
     detached: true,
   });

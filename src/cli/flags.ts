@@ -86,8 +86,21 @@ export function switchFlag(name: string, help: string): Flag<boolean> {
   return { name, argument: undefined, help, fallback: false, parse };
 }
 
+export function countFlag(name: string, help: string, fallback: number): Flag<number> {
+  const parse = (text: string) => {
+    if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
+    throw new UsageError("must be a number from 1 to 999999999");
+  };
+  return { name, argument: "number", help, fallback, parse };
+}
+
 /** `lowest` is 0 where that means any port that is free. */
-export function portFlag(name: string, help: string, fallback: number, lowest: 0 | 1): Flag<number> {
+export function portFlag<F extends number | undefined>(
+  name: string,
+  help: string,
+  fallback: F,
+  lowest: 0 | 1,
+): Flag<number | F> {
   const parse = (text: string) => {
     const port = /^\d{1,5}$/.test(text) ? Number(text) : Number.NaN;
     if (port >= lowest && port <= 65535) return port;
@@ -103,6 +116,19 @@ export function addressFlag(name: string, help: string, fallback: string): Flag<
     return text;
   };
   return { name, argument: "address", help, fallback, parse };
+}
+
+/** An address of this machine's own to listen on, for what other machines must never reach. */
+export function loopbackFlag(name: string, help: string): Flag<string | undefined> {
+  const parse = (text: string) => {
+    if (isIP(text) !== 0 && isLoopback(text)) return text;
+    throw new UsageError("must be a loopback address");
+  };
+  return { name, argument: "address", help, fallback: undefined, parse };
+}
+
+export function isLoopback(address: string): boolean {
+  return /^127\.\d+\.\d+\.\d+$/.test(address) || address === "::1" || address === "localhost";
 }
 
 /** An address to connect to. */

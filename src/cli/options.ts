@@ -1,15 +1,18 @@
 import { hostname } from "node:os";
 import { Command, CommanderError } from "commander";
 import type { Settings } from "../controller/settings.ts";
-import type { BootstrapOptions } from "../envoy/bootstrap.ts";
+import type { BootstrapOptions, EnvoyLimits } from "../envoy/bootstrap.ts";
 import type { DevOptions } from "./dev.ts";
 import { envoySearch } from "./envoy-binary.ts";
 import {
   addFlags,
   addressFlag,
   choiceFlag,
+  countFlag,
   type Flag,
   hostFlag,
+  isLoopback,
+  loopbackFlag,
   namespacesFlag,
   portFlag,
   readFlag,
@@ -38,6 +41,9 @@ export type CommandLine =
   | { readonly command: "translate"; readonly options: TranslateCommandOptions }
   /** Help or the version was asked for, and has been printed. */
   | { readonly command: "none" };
+
+/** No port, so that nothing that Envoy can be made to connect to, such as an ExternalName that is a name of 127.0.0.1, leads there. */
+const DEFAULT_ADMIN_PIPE = "@isoline-envoy-admin";
 
 const FILES = textFlag("files", "folder", "read objects from the YAML and JSON files below this folder", undefined);
 const XDS_ADDRESS = addressFlag("xds-address", "address that Envoys connect to", "127.0.0.1");
@@ -80,8 +86,24 @@ const ENVOY = textFlag(
   "the Envoy to run; else $ENVOY_BIN, one on the PATH, or one that is fetched",
   undefined,
 );
-const ADMIN_ADDRESS = addressFlag("admin-address", "address of Envoy's admin interface", "127.0.0.1");
-const ADMIN_PORT = portFlag("admin-port", "port of Envoy's admin interface", 9901, 1);
+const ADMIN_PIPE = textFlag(
+  "admin-pipe",
+  "path",
+  `Unix socket of Envoy's admin interface; one that begins with @ is no file; ${DEFAULT_ADMIN_PIPE} if not given`,
+  undefined,
+);
+const ADMIN_PORT = portFlag("admin-port", "have it on this port of a loopback address instead", undefined, 1);
+const ADMIN_ADDRESS = loopbackFlag("admin-address", "that loopback address, 127.0.0.1 if not given");
+const STATS_ADDRESS = addressFlag("stats-address", "address of Envoy's /ready and /stats/prometheus", "127.0.0.1");
+const STATS_PORT = portFlag("stats-port", "port of Envoy's /ready and /stats/prometheus", 8002, 1);
+const MAX_HEAP = countFlag("envoy-max-heap-mib", "MiB of memory near which Envoy begins to refuse work", 2048);
+const MAX_CONNECTIONS = countFlag("envoy-max-connections", "how many connections of clients Envoy accepts", 50_000);
+const ACCESS_LOG = choiceFlag(
+  "envoy-access-log",
+  "whether Envoy writes a line of JSON for each request to its standard output",
+  ["on", "off"],
+  "on",
+);
 const CONTROLLER_ADDRESS = hostFlag(
   "xds-address",
   "host name or address of the controller, as Envoy reaches it",
@@ -117,7 +139,7 @@ export function readCommandLine(args: readonly string[], version: string): Comma
   const serve = command("serve", "run the controller", [
     FILES,
     ...[XDS_ADDRESS, XDS_PORT, ...TLS_FLAGS],
-    ...[HTTP_ADDRESS, HTTP_PORT, ENVOY_ADDRESS, ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT],
+    ...[HTTP_ADDRESS, HTTP_PORT, ENVOY_ADDRESS, ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT, ACCESS_LOG],
     ...[...CORE_FLAGS, ...LOG_FLAGS],
   ]).action(() => {
     const read = <T>(flag: Flag<T>): T => readFlag(serve, env, flag);
@@ -125,17 +147,20 @@ export function readCommandLine(args: readonly string[], version: string): Comma
     if (files === undefined) throw new UsageError("serve needs --files: the folder to read objects from");
     const address = read(XDS_ADDRESS);
     const xds = { address, port: read(XDS_PORT), tls: tlsFiles(read, address) };
-    const envoy = envoyPorts(read, ENVOY_ADDRESS);
+    const envoy = envoyListeners(read, ENVOY_ADDRESS, ACCESS_LOG);
     chosen = { command: "serve", options: { ...core(read), files, xds, envoy, http: http(read), log: log(read) } };
   });
 
   const devAddress = { ...ENVOY_ADDRESS, fallback: "127.0.0.1" };
   // What a log says below an error, dev says in words of its own.
   const devLevel = { ...LOG_LEVEL, fallback: "error" };
+  // What it tells of objects would be lost among requests.
+  const devAccessLog: typeof ACCESS_LOG = { ...ACCESS_LOG, fallback: "off" };
   // Its own Envoy is told which port it is.
   const devPort = { ...XDS_PORT, fallback: 0 };
   const dev = command("dev <folder>", "run the controller and an Envoy on this machine, from a folder of files", [
     ...[ECHO, ENVOY, devPort, HTTP_ADDRESS, HTTP_PORT, devAddress, ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT],
+    ...[devAccessLog, MAX_HEAP, MAX_CONNECTIONS],
     ...[...CORE_FLAGS, devLevel, LOG_FORMAT],
   ]).action((folder: string) => {
     const read = <T>(flag: Flag<T>): T => readFlag(dev, env, flag);
@@ -144,7 +169,8 @@ export function readCommandLine(args: readonly string[], version: string): Comma
       echo: read(ECHO),
       envoySearch: envoySearch(env, read(ENVOY), (line) => process.stderr.write(`${line}\n`)),
       xds: { address: "127.0.0.1", port: read(devPort), tls: undefined },
-      envoy: envoyPorts(read, devAddress),
+      envoy: envoyListeners(read, devAddress, devAccessLog),
+      envoyLimits: envoyLimits(read),
     };
     const devLog = { level: read(devLevel), format: read(LOG_FORMAT) };
     chosen = { command: "dev", options: { ...core(read), ...options, http: http(read), log: devLog } };
@@ -154,14 +180,18 @@ export function readCommandLine(args: readonly string[], version: string): Comma
   const bootstrap = command(
     "bootstrap <file>",
     "write the configuration to start an Envoy with (- is standard output)",
-    [...[CONTROLLER_ADDRESS, CONTROLLER_PORT, ...TLS_FLAGS], ...[ADMIN_ADDRESS, ADMIN_PORT, nodeId]],
+    [
+      ...[CONTROLLER_ADDRESS, CONTROLLER_PORT, ...TLS_FLAGS, nodeId],
+      ...[STATS_ADDRESS, STATS_PORT, ADMIN_PIPE, ADMIN_PORT, ADMIN_ADDRESS, MAX_HEAP, MAX_CONNECTIONS],
+    ],
   ).action((file: string) => {
     const read = <T>(flag: Flag<T>): T => readFlag(bootstrap, env, flag);
     const xdsAddress = read(CONTROLLER_ADDRESS);
-    const admin = { address: read(ADMIN_ADDRESS), port: read(ADMIN_PORT) };
+    const stats = { address: read(STATS_ADDRESS), port: read(STATS_PORT) };
     const tls = tlsFiles(read, xdsAddress);
     const xds = { xdsAddress, xdsPort: read(CONTROLLER_PORT), ...(tls === undefined ? {} : { tls }) };
-    chosen = { command: "bootstrap", options: { file, bootstrap: { ...xds, admin, nodeId: read(nodeId) } } };
+    const options = { ...xds, admin: admin(read), stats, limits: envoyLimits(read), nodeId: read(nodeId) };
+    chosen = { command: "bootstrap", options: { file, bootstrap: options } };
   });
 
   const check = command(
@@ -176,10 +206,11 @@ export function readCommandLine(args: readonly string[], version: string): Comma
   const translate = command(
     "translate <paths...>",
     "print what Envoy would be sent for the objects in files and folders",
-    [...[...CORE_FLAGS, ENVOY_ADDRESS, ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT]],
+    [...[...CORE_FLAGS, ENVOY_ADDRESS, ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT, ACCESS_LOG]],
   ).action((paths: readonly string[]) => {
     const read = <T>(flag: Flag<T>): T => readFlag(translate, env, flag);
-    chosen = { command: "translate", options: { ...core(read), paths, envoy: envoyPorts(read, ENVOY_ADDRESS) } };
+    const envoy = envoyListeners(read, ENVOY_ADDRESS, ACCESS_LOG);
+    chosen = { command: "translate", options: { ...core(read), paths, envoy } };
   });
 
   try {
@@ -204,8 +235,27 @@ function core(read: Read): CoreOptions {
   };
 }
 
-function envoyPorts(read: Read, address: Flag<string>): Settings["envoy"] {
-  return { address: read(address), httpPort: read(ENVOY_HTTP_PORT), httpsPort: read(ENVOY_HTTPS_PORT) };
+function envoyListeners(read: Read, address: Flag<string>, accessLog: typeof ACCESS_LOG): Settings["envoy"] {
+  return {
+    address: read(address),
+    httpPort: read(ENVOY_HTTP_PORT),
+    httpsPort: read(ENVOY_HTTPS_PORT),
+    accessLog: read(accessLog) === "on",
+  };
+}
+
+function envoyLimits(read: Read): EnvoyLimits {
+  return { maxHeapMib: read(MAX_HEAP), maxConnections: read(MAX_CONNECTIONS) };
+}
+
+function admin(read: Read): BootstrapOptions["admin"] {
+  const [pipe, port, address] = [read(ADMIN_PIPE), read(ADMIN_PORT), read(ADMIN_ADDRESS)];
+  if (port === undefined) {
+    if (address !== undefined) throw new UsageError("--admin-address needs --admin-port");
+    return { pipe: pipe ?? DEFAULT_ADMIN_PIPE };
+  }
+  if (pipe !== undefined) throw new UsageError("--admin-pipe contradicts --admin-port");
+  return { address: address ?? "127.0.0.1", port };
 }
 
 function http(read: Read): ServeOptions["http"] {
@@ -229,8 +279,4 @@ function tlsFiles(read: Read, xdsAddress: string): XdsTls | undefined {
   }
   if (read(INSECURE) || isLoopback(xdsAddress)) return undefined;
   throw new UsageError(`xDS on ${xdsAddress} can be reached from other machines: ${all} are needed, or --insecure`);
-}
-
-function isLoopback(address: string): boolean {
-  return /^127\.\d+\.\d+\.\d+$/.test(address) || address === "::1" || address === "localhost";
 }

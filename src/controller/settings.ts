@@ -1,3 +1,4 @@
+import type { ListenerOptions } from "../envoy/listeners.ts";
 import type { TlsVersion } from "../ir/ir.ts";
 import type { TranslateOptions } from "../translate/translator.ts";
 import { digest } from "./digest.ts";
@@ -13,8 +14,8 @@ export type Settings = {
   readonly allowLoopbackExternalName: boolean;
   readonly disablePermitInsecure: boolean;
   readonly minimumTlsVersion: TlsVersion;
-  /** Where Envoy listens. */
-  readonly envoy: { readonly address: string; readonly httpPort: number; readonly httpsPort: number };
+  /** Where Envoy listens, and whether it writes an access log. */
+  readonly envoy: Omit<ListenerOptions, "minimumTlsVersion">;
 };
 
 /** The settings together with what the core is lent by the platform. */

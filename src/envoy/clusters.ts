@@ -19,6 +19,7 @@ import { UpstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sock
 import { HttpProtocolOptionsSchema } from "#proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 import { CodecClientType } from "#proto/envoy/type/v3/http_pb.js";
 import type * as ir from "../ir/ir.ts";
+import { edgeCluster, HTTP2_WINDOWS } from "./edge.ts";
 import { loadAssignmentName, UNAVAILABLE_CLUSTER } from "./names.ts";
 import type { Draft } from "./resource.ts";
 
@@ -150,7 +151,7 @@ const HTTP2 = anyPack(
   create(HttpProtocolOptionsSchema, {
     upstreamProtocolOptions: {
       case: "explicitHttpConfig",
-      value: { protocolConfig: { case: "http2ProtocolOptions", value: {} } },
+      value: { protocolConfig: { case: "http2ProtocolOptions", value: HTTP2_WINDOWS } },
     },
   }),
 );
@@ -222,6 +223,7 @@ type LbEndpointInit = MessageInitShape<typeof LbEndpointSchema>;
 
 function encode(name: string, discovery: ClusterInit): Uint8Array {
   const cluster = create(ClusterSchema, {
+    ...edgeCluster(),
     name,
     connectTimeout: CONNECT_TIMEOUT,
     lbPolicy: Cluster_LbPolicy.ROUND_ROBIN,

@@ -4,6 +4,7 @@ import { ClusterSchema } from "#proto/envoy/config/cluster/v3/cluster_pb.js";
 import { ClusterLoadAssignmentSchema } from "#proto/envoy/config/endpoint/v3/endpoint_pb.js";
 import { ListenerSchema } from "#proto/envoy/config/listener/v3/listener_pb.js";
 import { ScopedRouteConfigurationSchema } from "#proto/envoy/config/route/v3/scoped_route_pb.js";
+import { StdoutAccessLogSchema } from "#proto/envoy/extensions/access_loggers/stream/v3/stream_pb.js";
 import { LuaSchema } from "#proto/envoy/extensions/filters/http/lua/v3/lua_pb.js";
 import { RouterSchema } from "#proto/envoy/extensions/filters/http/router/v3/router_pb.js";
 import { TlsInspectorSchema } from "#proto/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
@@ -46,6 +47,7 @@ const registry = createRegistry(
   TcpProxySchema,
   ServerNameInputSchema,
   StringValueSchema,
+  StdoutAccessLogSchema,
 );
 
 /** Resources as Envoy's own JSON and YAML have them, by type, in the order given. */

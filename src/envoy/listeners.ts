@@ -17,6 +17,8 @@ import { TlsParameters_TlsProtocol } from "#proto/envoy/extensions/transport_soc
 import { DownstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import type { Matcher_OnMatchSchema } from "#proto/xds/type/matcher/v3/matcher_pb.js";
 import type * as ir from "../ir/ir.ts";
+import { accessLog } from "./access-log.ts";
+import { edgeListener, edgeManager, removeForgeries } from "./edge.ts";
 import { ALLOWS_WEBSOCKETS, httpScope, httpsScope, SCOPE_HEADER, shareName, UNAVAILABLE_CLUSTER } from "./names.ts";
 import type { Digest, Draft } from "./resource.ts";
 
@@ -27,13 +29,15 @@ export type ListenerOptions = {
   readonly httpsPort: number;
   /** Hosts that do not ask for a newer version of TLS are served with this one. */
   readonly minimumTlsVersion: ir.TlsVersion;
+  /** Whether Envoy writes a line for each request. */
+  readonly accessLog: boolean;
 };
 
 /** The listener of the insecure port. It depends on no object, so that no change of a host ever touches it. */
 export function httpListenerDraft(options: ListenerOptions): Draft {
   return listenerDraft("http", () => ({
     address: socketAddress(options.address, options.httpPort),
-    filterChains: [{ filters: [connectionManager("http", httpScope("%REQ(:AUTHORITY)%"))] }],
+    filterChains: [{ filters: [connectionManager("http", httpScope("%REQ(:AUTHORITY)%"), options)] }],
   }));
 }
 
@@ -43,7 +47,7 @@ export function httpListenerDraft(options: ListenerOptions): Draft {
  */
 export function httpsListenerDraft(options: ListenerOptions, exceptions: readonly ir.Host[], digest: Digest): Draft {
   const clusters = new Set<string>();
-  const tcpChains = exceptions.flatMap((host) => tcpFilterChain(host, digest, clusters) ?? []);
+  const tcpChains = exceptions.flatMap((host) => tcpFilterChain(host, options, digest, clusters) ?? []);
   const draft = listenerDraft("https", () => ({
     address: socketAddress(options.address, options.httpsPort),
     listenerFilters: [
@@ -52,7 +56,10 @@ export function httpsListenerDraft(options: ListenerOptions, exceptions: readonl
         configType: { case: "typedConfig", value: anyPack(TlsInspectorSchema, create(TlsInspectorSchema)) },
       },
     ],
-    filterChains: [...versionsFrom(options.minimumTlsVersion).map(httpsFilterChain), ...tcpChains],
+    filterChains: [
+      ...versionsFrom(options.minimumTlsVersion).map((version) => httpsFilterChain(version, options)),
+      ...tcpChains,
+    ],
     filterChainMatcher: chooseFilterChain(options, exceptions),
   }));
   return { ...draft, clusters: [...clusters].sort() };
@@ -67,7 +74,7 @@ type ListenerInit = Exclude<MessageInitShape<typeof ListenerSchema>, { $typeName
 type FilterChainInit = Exclude<MessageInitShape<typeof FilterChainSchema>, { $typeName: string }>;
 
 function listenerDraft(name: string, listener: () => ListenerInit): Draft {
-  const encode = () => toBinary(ListenerSchema, create(ListenerSchema, { name, ...listener() }));
+  const encode = () => toBinary(ListenerSchema, create(ListenerSchema, { name, ...edgeListener(), ...listener() }));
   return { type: "listener", name, nameIsContent: false, clusters: [], origins: [], encode };
 }
 
@@ -114,12 +121,12 @@ function filterChainNamed(name: string): MessageInitShape<typeof Matcher_OnMatch
 /** How long a client's handshake may take, in which Envoy fetches the host's certificate if it has not got it yet. */
 const HANDSHAKE_TIMEOUT = { seconds: 5n };
 
-function httpsFilterChain(version: ir.TlsVersion): FilterChainInit {
+function httpsFilterChain(version: ir.TlsVersion, options: ListenerOptions): FilterChainInit {
   return {
     name: versionChain(version),
     transportSocketConnectTimeout: HANDSHAKE_TIMEOUT,
     transportSocket: terminate(version, ["h2", "http/1.1"]),
-    filters: [connectionManager("https", httpsScope("%REQUESTED_SERVER_NAME%"))],
+    filters: [connectionManager("https", httpsScope("%REQUESTED_SERVER_NAME%"), options)],
   };
 }
 
@@ -131,7 +138,12 @@ export function tcpChain(host: string): string {
 }
 
 /** The chain that forwards a host's connections; adds the clusters that it leads to to `clusters`. */
-function tcpFilterChain(host: ir.Host, digest: Digest, clusters: Set<string>): FilterChainInit | undefined {
+function tcpFilterChain(
+  host: ir.Host,
+  options: ListenerOptions,
+  digest: Digest,
+  clusters: Set<string>,
+): FilterChainInit | undefined {
   const { name, tcpProxy, tls } = host;
   if (tcpProxy === undefined) return undefined;
   const shares = tcpProxy.shares.map(({ weight, cluster }) => ({ weight, name: shareName(cluster, digest) }));
@@ -140,6 +152,7 @@ function tcpFilterChain(host: ir.Host, digest: Digest, clusters: Set<string>): F
   const [only, ...others] = used;
   const proxy = create(TcpProxySchema, {
     statPrefix: "tcp",
+    accessLog: accessLog(options.accessLog),
     idleTimeout: TCP_IDLE_TIMEOUT,
     clusterSpecifier:
       only !== undefined && others.length === 0
@@ -214,10 +227,12 @@ function socketAddress(address: string, port: number) {
  * Routes by scope, one scope for each host. `scope` is a format that makes the scope's name out of a request; what follows
  * its first colon, the port, is cut off.
  */
-function connectionManager(statPrefix: string, scope: string) {
+function connectionManager(statPrefix: string, scope: string, options: ListenerOptions) {
   const ads = { configSourceSpecifier: { case: "ads" as const, value: {} }, resourceApiVersion: ApiVersion.V3 };
   const manager = create(HttpConnectionManagerSchema, {
+    ...edgeManager(),
     statPrefix,
+    accessLog: accessLog(options.accessLog),
     routeSpecifier: {
       case: "scopedRoutes",
       value: {
@@ -247,6 +262,7 @@ function connectionManager(statPrefix: string, scope: string) {
           HeaderMutationSchema,
           create(HeaderMutationSchema, {
             mutations: [
+              ...removeForgeries(),
               {
                 action: {
                   case: "append",
@@ -278,11 +294,6 @@ function connectionManager(statPrefix: string, scope: string) {
         configType: { case: "typedConfig", value: anyPack(RouterSchema, create(RouterSchema)) },
       },
     ],
-    // Delegation is decided by path, so a path must mean the same to Envoy, to compile and to the backend.
-    normalizePath: true,
-    stripTrailingHostDot: true,
-    useRemoteAddress: true,
-    httpProtocolOptions: { acceptHttp10: true },
   });
   return {
     name: "http_connection_manager",

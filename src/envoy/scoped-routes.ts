@@ -4,6 +4,7 @@ import { ScopedRouteConfigurationSchema } from "#proto/envoy/config/route/v3/sco
 import type * as ir from "../ir/ir.ts";
 import { clusterDraft, unavailableClusterDraft } from "./clusters.ts";
 import { duration } from "./duration.ts";
+import { RETRY_BUFFER_BYTES, STREAM_IDLE_TIMEOUT_MS } from "./edge.ts";
 import {
   ALLOWS_WEBSOCKETS,
   FILTER_METADATA,
@@ -160,7 +161,11 @@ function routeMessages(route: ir.Route, nameOf: NameOf): readonly RouteInit[] {
     case "forward": {
       const { shares, prefixRewrite } = route.action;
       const target = { ...forwardTo(shares, nameOf), ...policiesOf(route.action) };
-      const named = { name, ...(route.action.allowsWebsockets ? { metadata: WEBSOCKETS_ALLOWED } : {}) };
+      const named = {
+        name,
+        ...(route.action.allowsWebsockets ? { metadata: WEBSOCKETS_ALLOWED } : {}),
+        ...(route.action.retry === undefined ? {} : { requestBodyBufferLimit: RETRY_BUFFER_BYTES }),
+      };
       if (prefixRewrite === undefined) return [{ ...named, match, action: { case: "route", value: target } }];
       // The slash that follows the prefix belongs to the rest: it is neither doubled nor lost.
       const below = withSlash(path);
@@ -192,8 +197,6 @@ function forwardTo(shares: readonly ir.Share[], nameOf: NameOf): RouteActionInit
   return { clusterSpecifier: { case: "weightedClusters", value: { clusters } } };
 }
 
-/** How long Envoy lets a request go without a sign of life from either side, unless it is told otherwise. */
-const DEFAULT_IDLE_TIMEOUT_MS = 5 * 60_000;
 /** Connections that carry messages rather than an answer may be silent for hours. */
 const WEBSOCKET_IDLE_TIMEOUT_MS = 9_000_000;
 
@@ -219,11 +222,11 @@ function policiesOf({ shares, timeout, retry, allowsWebsockets }: Forward): Rout
   };
 }
 
-/** Undefined where Envoy's own stands. It must not end what the timeout, or the lack of one, lets go on. */
+/** Undefined where that of the listener stands. It must not end what the timeout, or the lack of one, lets go on. */
 function idleTimeoutOf(timeout: ir.Timeout, allowsWebsockets: boolean): number | undefined {
   if (timeout.kind === "infinite") return 0;
   const needed = Math.max(timeout.kind === "after" ? timeout.ms : 0, allowsWebsockets ? WEBSOCKET_IDLE_TIMEOUT_MS : 0);
-  return needed > DEFAULT_IDLE_TIMEOUT_MS ? needed : undefined;
+  return needed > STREAM_IDLE_TIMEOUT_MS ? needed : undefined;
 }
 
 function retryPolicyOf({ on, count, perTryTimeoutMs }: ir.Retry): NonNullable<RouteActionInit["retryPolicy"]> {

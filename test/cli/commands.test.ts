@@ -208,7 +208,7 @@ describe("bootstrap", () => {
     expect(printed).toMatchObject({ code: 0, stderr: "" });
     expect(parse(printed.stdout)).toMatchObject({
       node: { id: "one" },
-      admin: { address: { socket_address: { address: "127.0.0.1", port_value: 9901 } } },
+      admin: { address: { pipe: { path: "@isoline-envoy-admin" } } },
     });
     for (const file of ["envoy.json", "envoy.yaml"]) {
       expect(run(["bootstrap", file, "--xds-port", "9001"])).toEqual({ code: 0, stdout: "", stderr: "" });

@@ -25,7 +25,7 @@ test("serve has the defaults of the documentation", () => {
       files: "manifests",
       xds: { address: "127.0.0.1", port: 8001, tls: undefined },
       http: { address: "127.0.0.1", port: 8000 },
-      envoy: { address: "0.0.0.0", httpPort: 8080, httpsPort: 8443 },
+      envoy: { address: "0.0.0.0", httpPort: 8080, httpsPort: 8443, accessLog: true },
       rootNamespaces: [],
       ingressClass: "contour",
       allowLoopbackExternalName: false,
@@ -44,9 +44,47 @@ test("dev listens on loopback only", () => {
       echo: true,
       envoySearch: { named: [{ option: "--envoy", path: "/opt/envoy" }] },
       xds: { address: "127.0.0.1", port: 0 },
-      envoy: { address: "127.0.0.1", httpPort: 8080, httpsPort: 8443 },
+      envoy: { address: "127.0.0.1", httpPort: 8080, httpsPort: 8443, accessLog: false },
+      envoyLimits: { maxHeapMib: 2048, maxConnections: 50_000 },
     },
   });
+  expect(read("dev", "examples", "--envoy-access-log", "on")).toMatchObject({
+    options: { envoy: { accessLog: true } },
+  });
+});
+
+test("bootstrap keeps what is Envoy's own away from other machines", () => {
+  const options = (...args: string[]) => {
+    const line = read("bootstrap", "-", ...args);
+    return line.command === "bootstrap" ? line.options.bootstrap : undefined;
+  };
+  expect(options()).toMatchObject({
+    admin: { pipe: "@isoline-envoy-admin" },
+    stats: { address: "127.0.0.1", port: 8002 },
+    limits: { maxHeapMib: 2048, maxConnections: 50_000 },
+  });
+  expect(options("--admin-pipe", "/run/admin.sock")).toMatchObject({ admin: { pipe: "/run/admin.sock" } });
+  expect(options("--admin-port", "9901")).toMatchObject({ admin: { address: "127.0.0.1", port: 9901 } });
+  expect(options("--admin-port", "9901", "--admin-address", "::1")).toMatchObject({ admin: { address: "::1" } });
+  expect(options("--stats-address", "0.0.0.0", "--stats-port", "9002")).toMatchObject({
+    stats: { address: "0.0.0.0", port: 9002 },
+  });
+  vi.stubEnv("ISOLINE_ENVOY_MAX_HEAP_MIB", "512");
+  expect(options("--envoy-max-connections", "7")).toMatchObject({ limits: { maxHeapMib: 512, maxConnections: 7 } });
+});
+
+test.each([
+  [["--admin-port", "9901", "--admin-address", "0.0.0.0"], '--admin-address must be a loopback address, not "0.0.0.0"'],
+  [
+    ["--admin-port", "9901", "--admin-address", "localhost"],
+    '--admin-address must be a loopback address, not "localhost"',
+  ],
+  [["--admin-address", "127.0.0.1"], "--admin-address needs --admin-port"],
+  [["--admin-pipe", "@a", "--admin-port", "9901"], "--admin-pipe contradicts --admin-port"],
+  [["--envoy-max-connections", "0"], '--envoy-max-connections must be a number from 1 to 999999999, not "0"'],
+  [["--envoy-max-heap-mib", "1GiB"], '--envoy-max-heap-mib must be a number from 1 to 999999999, not "1GiB"'],
+])("bootstrap %j is a mistake", (args, message) => {
+  expect(mistake("bootstrap", "-", ...args)).toBe(message);
 });
 
 test("every flag can be set in the environment, and the command line goes first", () => {

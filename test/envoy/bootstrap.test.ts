@@ -4,22 +4,37 @@ import { join } from "node:path";
 import { createRegistry, fromJson } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { BootstrapSchema } from "#proto/envoy/config/bootstrap/v3/bootstrap_pb.js";
+import { ScaleTimersOverloadActionConfigSchema } from "#proto/envoy/config/overload/v3/overload_pb.js";
+import { RouterSchema } from "#proto/envoy/extensions/filters/http/router/v3/router_pb.js";
+import { HttpConnectionManagerSchema } from "#proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
+import { DownstreamConnectionsConfigSchema } from "#proto/envoy/extensions/resource_monitors/downstream_connections/v3/downstream_connections_pb.js";
+import { FixedHeapConfigSchema } from "#proto/envoy/extensions/resource_monitors/fixed_heap/v3/fixed_heap_pb.js";
 import { UpstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import { HttpProtocolOptionsSchema } from "#proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 import { type BootstrapOptions, bootstrap, type JsonObject } from "../../src/envoy/bootstrap.ts";
-import { startEnvoy } from "./harness.ts";
+import { LIMITS, startEnvoy } from "./harness.ts";
 import { describeWithEnvoy } from "./suite.ts";
 
 const OPTIONS: BootstrapOptions = {
   xdsAddress: "isoline.ingress",
   xdsPort: 8001,
   tls: { certFile: "/certs/tls.crt", keyFile: "/certs/tls.key", caFile: "/certs/ca.crt" },
-  admin: { address: "127.0.0.1", port: 9001 },
+  admin: { pipe: "@admin" },
+  stats: { address: "127.0.0.1", port: 8002 },
+  limits: LIMITS,
   nodeId: "envoy-1",
 };
 
 test("a bootstrap is a message that Envoy knows, with TLS and without", () => {
-  const registry = createRegistry(UpstreamTlsContextSchema, HttpProtocolOptionsSchema);
+  const registry = createRegistry(
+    UpstreamTlsContextSchema,
+    HttpProtocolOptionsSchema,
+    HttpConnectionManagerSchema,
+    RouterSchema,
+    FixedHeapConfigSchema,
+    DownstreamConnectionsConfigSchema,
+    ScaleTimersOverloadActionConfigSchema,
+  );
   const { tls: _, ...withoutTls } = OPTIONS;
   for (const options of [OPTIONS, withoutTls]) {
     // A copy, because fromJson wants a value that it might change.
@@ -30,7 +45,9 @@ test("a bootstrap is a message that Envoy knows, with TLS and without", () => {
 });
 
 test("an address is resolved only when it is a name", () => {
-  const typeOf = (xdsAddress: string) => JSON.stringify(bootstrap({ ...OPTIONS, xdsAddress })).includes('"STATIC"');
+  const { stats: _, ...withoutStats } = OPTIONS;
+  const typeOf = (xdsAddress: string) =>
+    JSON.stringify(bootstrap({ ...withoutStats, xdsAddress })).includes('"STATIC"');
   expect(["isoline.ingress", "10.0.0.1", "::1", "fd00::1"].map(typeOf)).toEqual([false, true, true, true]);
 });
 
@@ -51,7 +68,7 @@ describeWithEnvoy("the bootstrap's counters", (binary) => {
     const envoy = await startEnvoy({
       binary,
       config: (admin) => {
-        const config = bootstrap({ xdsAddress: "127.0.0.1", xdsPort: 1, admin, nodeId: "test" });
+        const config = bootstrap({ xdsAddress: "127.0.0.1", xdsPort: 1, admin, limits: LIMITS, nodeId: "test" });
         return { ...config, dynamic_resources: { cds_config: cds, lds_config: lds } };
       },
     });

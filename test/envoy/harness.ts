@@ -6,13 +6,15 @@ import { createServer as createTcpServer, type Server as TcpServer } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { type BootstrapOptions, bootstrap, type JsonObject } from "../../src/envoy/bootstrap.ts";
+import { type BootstrapOptions, bootstrap, type EnvoyLimits, type JsonObject } from "../../src/envoy/bootstrap.ts";
 
 const LOOPBACK = "127.0.0.1";
 const START_MS = 15_000;
 const STOP_MS = 5_000;
 const REQUEST_MS = 10_000;
 const POLL_MS = 10;
+/** More than any test needs. */
+export const LIMITS: EnvoyLimits = { maxHeapMib: 4096, maxConnections: 10_000 };
 
 export type EnvoyOptions = {
   readonly binary: string;
@@ -24,6 +26,8 @@ export type EnvoyOptions = {
       readonly nodeId?: string;
       /** Of the connection to the controller. */
       readonly tls?: NonNullable<BootstrapOptions["tls"]>;
+      readonly limits?: Partial<EnvoyLimits>;
+      readonly stats?: NonNullable<BootstrapOptions["stats"]>;
       /** Added to the bootstrap. */
       readonly bootstrap?: JsonObject;
     }
@@ -35,6 +39,8 @@ export type Envoy = {
   readonly pid: number;
   /** What Envoy wrote so far. */
   readonly log: () => string;
+  /** The lines of its access log so far. */
+  readonly accessLog: () => readonly string[];
   /** The counters and gauges whose names match the regular expression. */
   readonly stats: (filter: string) => Promise<Map<string, number>>;
   /** How many responses from the controller Envoy refused, of all types. */
@@ -56,6 +62,8 @@ export async function startEnvoy(options: EnvoyOptions): Promise<Envoy> {
             xdsAddress: LOOPBACK,
             xdsPort: options.xdsPort,
             admin,
+            limits: { ...LIMITS, ...options.limits },
+            ...(options.stats === undefined ? {} : { stats: options.stats }),
             nodeId: options.nodeId ?? "test",
             ...(options.tls === undefined ? {} : { tls: options.tls }),
           }),
@@ -64,9 +72,23 @@ export async function startEnvoy(options: EnvoyOptions): Promise<Envoy> {
   const configFile = join(folder, "envoy.json");
   await writeFile(configFile, JSON.stringify(config));
 
-  const flags = ["--concurrency", "2", "--disable-hot-restart", "--drain-time-s", "1", "-l", "warn"];
-  const child = spawn(options.binary, ["-c", configFile, ...flags], { stdio: ["ignore", "ignore", "pipe"] });
+  const flags = [
+    "--concurrency",
+    "2",
+    "--disable-hot-restart",
+    "--drain-time-s",
+    "1",
+    "-l",
+    "warn",
+    "--file-flush-interval-msec",
+    "50",
+  ];
+  const child = spawn(options.binary, ["-c", configFile, ...flags], { stdio: ["ignore", "pipe", "pipe"] });
   let log = "";
+  let accessLog = "";
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    accessLog += text;
+  });
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     log += text;
   });
@@ -111,6 +133,7 @@ export async function startEnvoy(options: EnvoyOptions): Promise<Envoy> {
   return {
     pid: child.pid ?? 0,
     log: () => log,
+    accessLog: () => accessLog.split("\n").slice(0, -1),
     stats,
     rejected,
     configDump: async () => JSON.parse(await ask("/config_dump?include_eds")),

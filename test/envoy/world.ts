@@ -8,7 +8,7 @@ import type { Settings } from "../../src/controller/settings.ts";
 import type { JsonObject } from "../../src/envoy/bootstrap.ts";
 import type { Source, SourceListener } from "../../src/sources/source.ts";
 import { DEFAULT_SETTINGS } from "../settings.ts";
-import { type Envoy, eventually, freePort, type Reply, request, startEnvoy } from "./harness.ts";
+import { type Envoy, type EnvoyOptions, eventually, freePort, type Reply, request, startEnvoy } from "./harness.ts";
 
 const LOOPBACK = "127.0.0.1";
 const SETTLE_MS = 10_000;
@@ -40,6 +40,8 @@ export type WorldOptions = {
   readonly settings?: Partial<Omit<Settings, "envoy">>;
   /** Added to Envoy's bootstrap. */
   readonly bootstrap?: JsonObject;
+  /** The limits and the listener for counters that Envoy starts with. */
+  readonly edge?: Pick<Extract<EnvoyOptions, { readonly xdsPort: number }>, "limits" | "stats">;
   /** Whether Services without EndpointSlices get an echo backend; true unless told otherwise. */
   readonly echo?: boolean;
   /** What there is before the controller and Envoy start; nothing unless told otherwise. */
@@ -59,7 +61,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     };
     return { start, stop: async () => {}, locate: () => undefined };
   };
-  const envoyPorts = { address: LOOPBACK, httpPort, httpsPort };
+  const envoyPorts = { address: LOOPBACK, httpPort, httpsPort, accessLog: true };
   const settings: Settings = { ...DEFAULT_SETTINGS, ...options.settings, envoy: envoyPorts };
   const startController = (xdsPort: number) =>
     runController({
@@ -81,7 +83,9 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     });
   let running = await startController(0);
   const { xdsPort } = running;
-  let envoy = await startEnvoy({ binary: options.binary, xdsPort, bootstrap: options.bootstrap ?? {} });
+  const { binary, edge } = options;
+  const envoyOptions = { binary, xdsPort, bootstrap: options.bootstrap ?? {}, ...edge };
+  let envoy = await startEnvoy(envoyOptions);
   if (objects.size > 0) await eventually(() => isSettled(running), SETTLE_MS);
 
   const apply = async (changes: readonly ObjectChange[]) => {
@@ -113,7 +117,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     },
     restartEnvoy: async () => {
       await envoy.stop();
-      envoy = await startEnvoy({ binary: options.binary, xdsPort, bootstrap: options.bootstrap ?? {} });
+      envoy = await startEnvoy(envoyOptions);
       await eventually(() => isSettled(running), SETTLE_MS);
     },
     log: () => log,
