@@ -77,6 +77,11 @@ export class ObjectReader {
     return this.#value(key) !== undefined;
   }
 
+  /** Refuses a key that is there without a value: for what must not be lost to a slip of indentation. */
+  refuseEmpty(key: string): void {
+    if (Object.hasOwn(this.#raw, key) && this.#raw[key] === null) this.fault(key, "is empty; remove it or fill it in");
+  }
+
   string(key: string): string | undefined {
     return this.#typed(key, (value) => typeof value === "string", "a string");
   }

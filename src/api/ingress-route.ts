@@ -97,6 +97,7 @@ function decodeVirtualHost(spec: ObjectReader): VirtualHost | undefined {
 }
 
 function decodeTls(virtualHost: ObjectReader): Tls | undefined {
+  virtualHost.refuseEmpty("tls");
   const reader = virtualHost.object("tls");
   if (reader === undefined) return undefined;
   const tls: Tls = {
@@ -131,6 +132,7 @@ function decodeRoute(reader: ObjectReader): Route {
 }
 
 function decodeService(reader: ObjectReader): Service {
+  reader.refuseEmpty("validation");
   const validation = reader.object("validation");
   const service: Service = {
     name: reader.string("name"),

@@ -2,12 +2,13 @@ import { type ObjectKey, shortName } from "../api/object-key.ts";
 import { type Condition, observed } from "../compile/conditions.ts";
 import { classOf } from "../compile/problems.ts";
 import type { Verdict } from "../compile/verdicts.ts";
-import { httpScope } from "../envoy/names.ts";
+import { HTTPS_LISTENER } from "../envoy/listeners.ts";
+import { httpScope, httpsScope } from "../envoy/names.ts";
 import type { Translator } from "../translate/translator.ts";
-import type { Cache } from "../xds/cache.ts";
+import type { Cache, ResourceType } from "../xds/cache.ts";
 import type { XdsServer } from "../xds/server.ts";
 
-type ResourceName = { readonly type: "scopedRoute" | "cluster"; readonly name: string };
+type ResourceName = { readonly type: ResourceType; readonly name: string };
 
 /**
  * Whether every connected Envoy runs what an object says, for all objects at once: a function from a verdict to its
@@ -44,14 +45,20 @@ type State = Pick<Condition, "status" | "reason" | "message">;
 
 const NOT_SERVED: State = { status: "False", reason: "NotServed", message: "nothing of this object is served" };
 
-/** The scopes that the object has a part in, and of their clusters those that it can have named. */
+/** The scopes that the object has a part in, the certificates and the listener, and of their clusters those that it can have named. */
 function resourcesOf(object: ObjectKey, hosts: readonly string[], cache: Cache): readonly ResourceName[] {
   const [namespace = ""] = shortName(object).split("/");
   return hosts.flatMap((host): ResourceName[] => {
-    const name = httpScope(host);
-    const clusters = cache.get("scopedRoute", name)?.resource.clusters ?? [];
-    const own = clusters.filter((cluster) => cluster.startsWith(`${namespace}/`));
-    return [{ type: "scopedRoute", name }, ...own.map((cluster): ResourceName => ({ type: "cluster", name: cluster }))];
+    const scopes = [httpScope(host), httpsScope(host)].map((name): ResourceName => ({ type: "scopedRoute", name }));
+    // Everything of the secure port also needs its listener, where some hosts have a filter chain of their own.
+    const secure: readonly ResourceName[] = [
+      { type: "secret", name: host },
+      { type: "listener", name: HTTPS_LISTENER },
+    ];
+    const found = [...scopes, ...secure].flatMap(({ type, name }) => cache.get(type, name)?.resource ?? []);
+    const clusters = new Set(found.flatMap((resource) => resource.clusters));
+    const own = [...clusters].filter((cluster) => cluster.startsWith(`${namespace}/`));
+    return [...found, ...own.map((name): ResourceName => ({ type: "cluster", name }))];
   });
 }
 

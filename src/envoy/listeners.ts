@@ -33,6 +33,8 @@ export type ListenerOptions = {
   readonly accessLog: boolean;
 };
 
+export const HTTPS_LISTENER = "https";
+
 /** The listener of the insecure port. It depends on no object, so that no change of a host ever touches it. */
 export function httpListenerDraft(options: ListenerOptions): Draft {
   return listenerDraft("http", () => ({
@@ -48,7 +50,7 @@ export function httpListenerDraft(options: ListenerOptions): Draft {
 export function httpsListenerDraft(options: ListenerOptions, exceptions: readonly ir.Host[], digest: Digest): Draft {
   const clusters = new Set<string>();
   const tcpChains = exceptions.flatMap((host) => tcpFilterChain(host, options, digest, clusters) ?? []);
-  const draft = listenerDraft("https", () => ({
+  const draft = listenerDraft(HTTPS_LISTENER, () => ({
     address: socketAddress(options.address, options.httpsPort),
     listenerFilters: [
       {

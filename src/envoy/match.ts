@@ -7,7 +7,7 @@ import {
   ScopedRouteConfigurationSchema,
 } from "#proto/envoy/config/route/v3/scoped_route_pb.js";
 import { type TcpProxy, TcpProxySchema } from "#proto/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js";
-import { tcpChain } from "./listeners.ts";
+import { HTTPS_LISTENER, tcpChain } from "./listeners.ts";
 import { httpScope, httpsScope, UNAVAILABLE_CLUSTER } from "./names.ts";
 import type { Resource } from "./resource.ts";
 
@@ -114,7 +114,7 @@ function findScope(resources: Iterable<Resource>, name: string): ScopedRouteConf
 
 function tcpProxyOf(resources: Iterable<Resource>, host: string): TcpProxy | undefined {
   for (const { type, name, body } of resources) {
-    if (type !== "listener" || name !== "https") continue;
+    if (type !== "listener" || name !== HTTPS_LISTENER) continue;
     const chain = fromBinary(ListenerSchema, body).filterChains.find(({ name }) => name === tcpChain(host));
     const config = chain?.filters[0]?.configType;
     if (config?.case === "typedConfig") return anyUnpack(config.value, TcpProxySchema);

@@ -13,6 +13,8 @@ import { neverMatches, pathFault, rewriteFault, withoutTrailingSlash } from "./p
 /** Envoy holds the sum of weights in 32 bits. */
 const MAX_WEIGHT_SUM = 2 ** 32 - 1;
 
+const TLS_VERSIONS: ReadonlySet<string> = new Set(["1.1", "1.2", "1.3"]);
+
 /** Everything that is the matter with an object by itself, whatever else exists. */
 export function selfProblems(key: ObjectKey, ingressRoute: IngressRoute): readonly Problem[] {
   const faulted = new Set(ingressRoute.notes.faults.map(({ at }) => at));
@@ -58,6 +60,10 @@ function checkVirtualHost(check: Check, { fqdn, tls }: NonNullable<IngressRoute[
   if (!isFaulted(check, at)) {
     if (fqdn === undefined || fqdn === "") report(check, at, { code: "FqdnMissing" });
     else if (reason !== undefined) report(check, at, { code: "FqdnInvalid", fqdn, reason });
+  }
+  const version = tls?.minimumProtocolVersion;
+  if (version && !TLS_VERSIONS.has(version)) {
+    report(check, "spec.virtualhost.tls.minimumProtocolVersion", { code: "TlsVersionUnknown", version });
   }
   if (tls?.passthrough && check.ingressRoute.tcpProxy === undefined) {
     report(check, "spec.virtualhost.tls.passthrough", { code: "PassthroughWithoutTcpProxy" });
