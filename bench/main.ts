@@ -2,13 +2,15 @@
  * From a change to the answer that shows it: `Translator.apply`, xDS, a real Envoy, and a client that asks all the time.
  * Every figure comes from one run on one machine; what counts are the ratios, and the counters, which are asserted.
  *
- * `npm run bench [-- HOSTS...]`
+ * `npm run bench [-- [http] [tls] HOSTS...]`
  */
 import assert from "node:assert/strict";
 import type { ObjectChange } from "../src/api/kinds.ts";
 import { envoySearch, findEnvoy } from "../src/cli/envoy-binary.ts";
 import { translate } from "../src/translate/translate.ts";
 import { endpoints, root, service, withoutRoot } from "./objects.ts";
+import { pad, percentile, print, type Samples } from "./report.ts";
+import { benchTls } from "./tls.ts";
 import { startWorld, type World } from "./world.ts";
 
 const SAMPLES = 300;
@@ -70,9 +72,16 @@ const SCENARIOS: readonly Scenario[] = [
 ];
 
 async function main(): Promise<void> {
-  const named = process.argv.slice(2).map(Number);
-  const sizes = named.length > 0 ? named : [100, 1000, 10_000];
+  const named = process.argv.slice(2);
+  const parts = named.filter((word) => word === "http" || word === "tls");
+  const numbers = named.map(Number).filter((hosts) => !Number.isNaN(hosts));
+  const sizes = numbers.length > 0 ? numbers : [100, 1000, 10_000];
   const binary = await findEnvoy(envoySearch(process.env, undefined, console.error));
+  if (parts.length === 0 || parts.includes("http")) await benchHttp(binary, sizes);
+  if (parts.length === 0 || parts.includes("tls")) await benchTls(binary, sizes);
+}
+
+async function benchHttp(binary: string, sizes: readonly number[]): Promise<void> {
   console.log(
     `${SAMPLES} changes each (full rebuild: ${REBUILD_SAMPLES}); milliseconds from apply to the answer that shows it`,
   );
@@ -97,8 +106,6 @@ async function main(): Promise<void> {
   const growth = (edits.get(largest) ?? 0) / (edits.get(smallest) ?? 0);
   console.log(`edit a route at ${largest} hosts / at ${smallest}, p50: ${growth.toFixed(2)}`);
 }
-
-type Samples = { readonly total: readonly number[]; readonly core: readonly number[]; readonly bytes: number };
 
 /** Applies the changes one by one and asks until the answer shows each. Throws when one cost more than it may. */
 async function run(world: World, scenario: Scenario): Promise<Samples> {
@@ -167,23 +174,6 @@ function initialObjects(hosts: number, a: number, b: number): readonly ObjectCha
   for (let i = 0; i < hosts; i++)
     objects.push(root(`host-${i}`, `host-${i}`), service(`host-${i}`), endpoints(`host-${i}`, a));
   return objects;
-}
-
-function percentile(samples: readonly number[], percent: number): number {
-  const sorted = [...samples].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor((sorted.length * percent) / 100))] ?? Number.NaN;
-}
-
-function print(hosts: number, name: string, { total, core, bytes }: Samples): void {
-  const figures = [50, 99].map((percent) => percentile(total, percent).toFixed(2).padStart(8));
-  const inCore = percentile(core, 50).toFixed(2).padStart(8);
-  console.log(
-    `${pad(hosts)}  ${name.padEnd(28)} p50 ${figures[0]}  p99 ${figures[1]}  of it apply ${inCore}  bytes ${bytes.toFixed(0)}`,
-  );
-}
-
-function pad(hosts: number): string {
-  return `${hosts} hosts`.padStart(13);
 }
 
 await main();

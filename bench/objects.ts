@@ -2,21 +2,37 @@ import { decodeEndpointSlice } from "../src/api/endpoint-slice.ts";
 import { decodeIngressRoute } from "../src/api/ingress-route.ts";
 import type { ObjectChange } from "../src/api/kinds.ts";
 import { objectKey } from "../src/api/object-key.ts";
+import { decodeSecret } from "../src/api/secret.ts";
 import { decodeService } from "../src/api/service.ts";
 
 const NAMESPACE = "bench";
 
 /** A root with a route of its own at `/` and one that answers 503 at each of `broken`. */
 export function root(host: string, service: string, broken: readonly string[] = []): ObjectChange {
+  return rootWith({ fqdn: `${host}.example.com` }, host, service, broken);
+}
+
+/** The same with the certificate of the Secret that is called as the host. */
+export function tlsRoot(host: string, service: string, broken: readonly string[] = []): ObjectChange {
+  return rootWith({ fqdn: `${host}.example.com`, tls: { secretName: host } }, host, service, broken);
+}
+
+function rootWith(virtualhost: unknown, host: string, service: string, broken: readonly string[]): ObjectChange {
   const routes = [
     { match: "/", services: [{ name: service, port: 80 }] },
     ...broken.map((match) => ({ match, services: [{ name: "missing", port: 80 }] })),
   ];
-  const raw = {
-    metadata: { name: host, namespace: NAMESPACE },
-    spec: { virtualhost: { fqdn: `${host}.example.com` }, routes },
-  };
+  const raw = { metadata: { name: host, namespace: NAMESPACE }, spec: { virtualhost, routes } };
   return { kind: "applied", key: objectKey("IngressRoute", NAMESPACE, host), object: decodeIngressRoute(raw) };
+}
+
+export function secret(name: string, { certPem, keyPem }: { certPem: string; keyPem: string }): ObjectChange {
+  const raw = {
+    metadata: { name, namespace: NAMESPACE },
+    type: "kubernetes.io/tls",
+    stringData: { "tls.crt": certPem, "tls.key": keyPem },
+  };
+  return { kind: "applied", key: objectKey("Secret", NAMESPACE, name), object: decodeSecret(raw) };
 }
 
 export function withoutRoot(host: string): ObjectChange {

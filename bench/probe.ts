@@ -1,12 +1,13 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
+import { connect as connectTls, TLSSocket } from "node:tls";
 
 /** One HTTP/1.1 connection that is kept, for asking the same question again and again as fast as it is answered. */
 export class Probe {
   readonly #socket: Socket;
   #buffer = "";
   #answered: (() => void) | undefined;
-  #reconnections = 0;
+  #isClosed = false;
 
   private constructor(socket: Socket) {
     this.#socket = socket;
@@ -15,8 +16,9 @@ export class Probe {
       this.#buffer += text;
       this.#answered?.();
     });
+    socket.on("error", () => socket.destroy());
     socket.on("close", () => {
-      this.#reconnections++;
+      this.#isClosed = true;
       this.#answered?.();
     });
   }
@@ -27,13 +29,29 @@ export class Probe {
     return new Probe(socket);
   }
 
+  /** Over TLS. Rejects when the handshake fails; nothing is verified. */
+  static async openTls(port: number, servername: string): Promise<Probe> {
+    const socket = connectTls({ host: "127.0.0.1", port, servername, rejectUnauthorized: false });
+    await once(socket, "secureConnect");
+    return new Probe(socket);
+  }
+
+  /** The serial number of the certificate that was presented. */
+  get serial(): string {
+    return this.#socket instanceof TLSSocket ? this.#socket.getPeerCertificate().serialNumber : "";
+  }
+
+  get isOpen(): boolean {
+    return !this.#isClosed;
+  }
+
   /** Status and body of one answer. */
   async ask(host: string, path: string): Promise<{ readonly status: number; readonly body: string }> {
     this.#socket.write(`GET ${path} HTTP/1.1\r\nhost: ${host}\r\n\r\n`);
     for (;;) {
       const answer = this.#take();
       if (answer !== undefined) return answer;
-      if (this.#reconnections > 0) throw new Error("Envoy closed a connection that was in use");
+      if (this.#isClosed) throw new Error("Envoy closed a connection that was in use");
       await new Promise<void>((resolve) => {
         this.#answered = resolve;
       });

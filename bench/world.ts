@@ -16,6 +16,7 @@ export type World = {
   readonly translator: Translator;
   readonly cache: Cache;
   readonly probe: Probe;
+  readonly httpsPort: number;
   readonly backends: { readonly a: number; readonly b: number };
   readonly options: TranslateOptions;
   readonly apply: (changes: readonly ObjectChange[]) => Delta;
@@ -76,6 +77,7 @@ export async function startWorld(
     translator,
     cache,
     probe,
+    httpsPort,
     backends,
     options,
     apply,
