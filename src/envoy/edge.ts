@@ -77,19 +77,20 @@ export function edgeManager(): Init<typeof HttpConnectionManagerSchema> {
  * Envoy answers for the spellings with underscores, which some backends (CGI, WSGI) take for the same.
  */
 export function removeForgeries(): Init<typeof HeaderMutationSchema>[] {
-  const matching = [
-    { case: "prefix" as const, value: "x-envoy-" },
-    { case: "prefix" as const, value: "x-envoy_" },
-    { case: "prefix" as const, value: "x_envoy" },
-    { case: "prefix" as const, value: "x_forwarded" },
-    // Several short ones, because Envoy refuses a regular expression that compiles to more than 100 instructions.
-    { case: "safeRegex" as const, value: { regex: "x-forwarded[^_]*_.*" } },
-    { case: "safeRegex" as const, value: { regex: "x_request[-_]id|x-request_id" } },
-    { case: "safeRegex" as const, value: { regex: "content_length|transfer_encoding" } },
+  // By prefixes and names: regular expressions for the same took twice the time.
+  const prefixes = ["x-envoy-", "x-envoy_", "x_envoy", "x_forwarded", "x-forwarded_"];
+  const names = [
+    ...["x-forwarded-client_cert", "x_request_id", "x_request-id", "x-request_id"],
+    // Of the headers that frame a message.
+    ...["content_length", "transfer_encoding"],
   ];
-  return matching.map((matchPattern) => ({
-    action: { case: "removeOnMatch", value: { keyMatcher: { matchPattern } } },
-  }));
+  return [
+    ...prefixes.map((value): Init<typeof HeaderMutationSchema> => {
+      const keyMatcher = { matchPattern: { case: "prefix" as const, value } };
+      return { action: { case: "removeOnMatch", value: { keyMatcher } } };
+    }),
+    ...names.map((value): Init<typeof HeaderMutationSchema> => ({ action: { case: "remove", value } })),
+  ];
 }
 
 /** The kernel finds out about peers that have gone without a word; connections that Envoy accepts inherit this. */
