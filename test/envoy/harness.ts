@@ -6,6 +6,7 @@ import { createServer as createTcpServer, type Server as TcpServer } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { threadId } from "node:worker_threads";
 import { type BootstrapOptions, bootstrap, type EnvoyLimits, type JsonObject } from "../../src/envoy/bootstrap.ts";
 
 const LOOPBACK = "127.0.0.1";
@@ -191,12 +192,28 @@ export async function eventually<T>(check: () => T | false | Promise<T | false>,
   }
 }
 
-/** A port of the loopback that nobody listens on now. */
+/** Below the ports that systems give to whoever does not care. */
+const FIRST_PORT = 20_000;
+const PORTS = 12_000;
+let nextPort = (process.pid * 61 + threadId * 997) % PORTS;
+
+/**
+ * A port of the loopback for somebody who is about to listen. It is not one that the system gives away meanwhile, and two
+ * callers do not get the same.
+ */
 export async function freePort(): Promise<number> {
-  const server = createTcpServer();
-  const port = await listen(server);
-  await new Promise((done) => server.close(done));
-  return port;
+  for (;;) {
+    const port = FIRST_PORT + (nextPort++ % PORTS);
+    const server = createTcpServer().listen(port, LOOPBACK);
+    try {
+      await once(server, "listening");
+    } catch (error) {
+      if (error instanceof Error && "code" in error && error.code === "EADDRINUSE") continue;
+      throw error;
+    }
+    await new Promise((done) => server.close(done));
+    return port;
+  }
 }
 
 export type ServicePort = { readonly service: string; readonly port: number };
