@@ -18,15 +18,29 @@ type Line = readonly [url: string, answer: string];
 function httpLines({ name, routes, tls }: ir.Host, { httpPort, httpsPort }: Ports, remark: Remark): readonly Line[] {
   return routes.flatMap((route): Line[] => {
     const answer = describeAction(route, remark);
-    const insecure: Line[] =
-      route.insecure === "serve" ? [[`http://${name}:${httpPort}${route.match.path}`, answer]] : [];
-    return tls === undefined ? insecure : [[`https://${name}:${httpsPort}${route.match.path}`, answer], ...insecure];
+    const path = describeMatch(route.match);
+    const insecure: Line[] = route.insecure === "serve" ? [[`http://${name}:${httpPort}${path}`, answer]] : [];
+    const isSecure = tls !== undefined && route.secure === "serve";
+    return isSecure ? [[`https://${name}:${httpsPort}${path}`, answer], ...insecure] : insecure;
   });
 }
 
 function tcpLine({ name }: ir.Host, { shares, passthrough }: ir.TcpProxy, { httpsPort }: Ports, remark: Remark): Line {
   const target = shares.length === 0 ? "closed, nobody is there" : describeShares(shares, remark);
   return [`tls://${name}:${httpsPort}`, `${target}${passthrough ? ", which does TLS itself" : ""}`];
+}
+
+function describeMatch({ kind, path }: ir.PathMatch): string {
+  switch (kind) {
+    case "prefix":
+      return path;
+    case "exact":
+      return `${path} (exactly)`;
+    case "stringPrefix":
+      return `${path}...`;
+    case "regex":
+      return ` ~ ${path}`;
+  }
 }
 
 function describeAction({ action, origin }: ir.Route, remark: Remark): string {

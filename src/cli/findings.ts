@@ -5,7 +5,6 @@ import { byCodeUnit } from "../api/order.ts";
 import { printable } from "../api/printable.ts";
 import { classOf, describe, type Problem } from "../compile/problems.ts";
 import { expiryWarning } from "../compile/tls.ts";
-import type { Verdict } from "../compile/verdicts.ts";
 import { byPlace, placeText } from "../sources/merge.ts";
 import type { ReadObjects } from "../sources/read-paths.ts";
 import type { Place } from "../sources/source.ts";
@@ -23,15 +22,17 @@ export type Finding = {
   readonly code?: string;
 };
 
+type Statements = Pick<Translation, "verdicts" | "ingresses">;
+
 /** Everything that is to be said of what was read, in order of place. */
 export function findingsOf(
   read: ReadObjects,
-  { verdicts, hosts }: Pick<Translation, "verdicts" | "hosts">,
+  translation: Statements & Pick<Translation, "hosts">,
   nowMs: number,
 ): readonly Finding[] {
-  const findings: Finding[] = [...read.problems, ...expiryFindings(read, hosts, nowMs)];
+  const findings: Finding[] = [...read.problems, ...expiryFindings(read, translation.hosts, nowMs)];
   for (const change of read.objects) {
-    if (change.kind === "applied") findings.push(...findingsOfObject(read, change, verdicts.get(change.key)));
+    if (change.kind === "applied") findings.push(...findingsOfObject(read, change, translation));
   }
   return findings.sort((a, b) => byPlace(a, b) || byCodeUnit(a.text, b.text));
 }
@@ -55,13 +56,24 @@ export function findingLine({ place, severity, text }: Finding): string {
 function findingsOfObject(
   read: ReadObjects,
   { key, object }: Extract<ObjectChange, { kind: "applied" }>,
-  verdict: Verdict | undefined,
+  { verdicts, ingresses }: Statements,
 ): readonly Finding[] {
   const at = (field: string): Place => {
     const place = read.locate(key, field, isUnknownField(object, field) ? "key" : "value");
     if (place === undefined) throw new Error(`${key} was read from no file`);
     return place;
   };
+  const foreign = (ingressClass: string | undefined): Finding => {
+    const text = `${shortName(key)} is of ingress class ${JSON.stringify(ingressClass)}: not served`;
+    return { place: at(""), severity: "note", text, object: key };
+  };
+  const findingsFor = (problems: readonly Problem[]) =>
+    problems.map((problem) => problemFinding(key, problem, at(problem.at)));
+  if (object.kind === "Ingress") {
+    const { annotation, name } = object.ingressClass;
+    const problems = ingresses.get(key);
+    return problems === undefined ? [foreign(annotation?.value ?? name)] : findingsFor(problems);
+  }
   if (object.kind !== "IngressRoute") {
     const { faults, warnings } = object.notes;
     return [
@@ -69,11 +81,9 @@ function findingsOfObject(
       ...warnings.map((note): Finding => ({ ...noteFinding(key, note), place: at(note.at), severity: "warning" })),
     ];
   }
-  if (verdict === undefined) {
-    const text = `${shortName(key)} is of ingress class ${JSON.stringify(object.ingressClass)}: not served`;
-    return [{ place: at(""), severity: "note", text, object: key }];
-  }
-  const findings = verdict.problems.map((problem) => problemFinding(key, problem, at(problem.at)));
+  const verdict = verdicts.get(key);
+  if (verdict === undefined) return [foreign(object.ingressClass)];
+  const findings = findingsFor(verdict.problems);
   if (verdict.currentStatus !== "orphaned") return findings;
   return [{ place: at(""), severity: "warning", text: verdict.description, object: key }, ...findings];
 }

@@ -1,7 +1,7 @@
 import { notesWithoutStatus, type ObjectChange } from "../api/kinds.ts";
-import { shortName } from "../api/object-key.ts";
+import { type ObjectKey, shortName } from "../api/object-key.ts";
 import { printable } from "../api/printable.ts";
-import { classOf, describe } from "../compile/problems.ts";
+import { classOf, describe, type Problem } from "../compile/problems.ts";
 import { expiryWarning } from "../compile/tls.ts";
 import type { Verdict } from "../compile/verdicts.ts";
 import type { RunningController } from "../controller/run.ts";
@@ -38,6 +38,9 @@ export class Teller {
     this.#write("");
     this.#write(`${valid.length} of ${verdicts.length} IngressRoutes are valid`);
     for (const verdict of verdicts) if (verdict.currentStatus !== "valid") this.#verdict(running, verdict);
+    for (const [key, problems] of [...translator.ingresses()].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      if (problems.length > 0) this.#ingress(running, key, problems);
+    }
     for (const { name, tls } of translator.hosts()) {
       const text = tls && expiryWarning(tls.certificate, this.#now());
       if (text !== undefined) this.#write(`${name}: warning: ${text}`);
@@ -49,6 +52,10 @@ export class Teller {
     for (const [key, verdict] of delta.verdicts) {
       if (verdict === undefined) this.#write(`${shortName(key)}: gone`);
       else this.#verdict(running, verdict);
+    }
+    for (const [key, problems] of delta.ingresses) {
+      if (problems === undefined) this.#write(`Ingress ${shortName(key)}: gone`);
+      else this.#ingress(running, key, problems);
     }
   }
 
@@ -70,6 +77,15 @@ export class Teller {
     const host = controller.translator.host(name);
     if (host === undefined) this.#write(`${name}: nothing is served any more`);
     else for (const line of describeRoutes(host, this.#ports, this.#remark)) this.#write(line);
+  }
+
+  #ingress({ source }: RunningController, key: ObjectKey, problems: readonly Problem[]): void {
+    this.#write(`Ingress ${shortName(key)}: ${problems.length === 0 ? "served" : "served, except for what follows"}`);
+    for (const problem of problems) {
+      const place = source.locate(problem.object, problem.at);
+      const where = place === undefined ? "" : ` (${place.file}:${place.line}:${place.column})`;
+      this.#write(`  ${classOf(problem) === "C" ? "warning: " : ""}${describe(problem)}${where}`);
+    }
   }
 
   #verdict({ source }: RunningController, { object, currentStatus, description, problems }: Verdict): void {

@@ -54,10 +54,20 @@ export type Fact =
   | { readonly code: "TcpProxyMissing" }
   // B: the route points to something that is not there. That route answers 503.
   | { readonly code: "ServiceNotFound"; readonly namespace: string }
-  | { readonly code: "ServicePortNotFound"; readonly port: number; readonly available: readonly number[] }
+  | {
+      readonly code: "ServicePortNotFound";
+      readonly port: number | string;
+      readonly available: readonly (number | string)[];
+    }
   | { readonly code: "ExternalNameInvalid"; readonly externalName: string }
   | { readonly code: "ExternalNameIsLoopback"; readonly externalName: string }
   | { readonly code: "DelegateIsRoot"; readonly delegate: ObjectKey }
+  | { readonly code: "IngressHostInvalid"; readonly host: string; readonly reason: string }
+  | { readonly code: "IngressPathInvalid"; readonly reason: string }
+  | { readonly code: "IngressWithoutBackend" }
+  | { readonly code: "IngressTlsUnusable"; readonly host: string; readonly secret: string; readonly reason: string }
+  | { readonly code: "IngressTlsVersionUnusable"; readonly host: string; readonly version: string }
+  | { readonly code: "IngressHttpsHeld"; readonly host: string; readonly holder: ObjectKey; readonly reason: string }
   // C: served, but look here.
   | { readonly code: "FieldIgnored"; readonly field: string; readonly reason: string }
   | { readonly code: "TlsVersionRaised"; readonly version: string; readonly minimum: string }
@@ -73,7 +83,12 @@ export type Fact =
   | { readonly code: "HealthCheckTimeoutTooLong"; readonly maxSeconds: number }
   | { readonly code: "StrategyUnknown"; readonly strategy: string; readonly known: readonly string[] }
   | { readonly code: "UpstreamProtocolContradictory"; readonly port: number; readonly protocols: readonly string[] }
-  | { readonly code: "ServiceAnnotationUnreadable"; readonly annotation: string };
+  | { readonly code: "ServiceAnnotationUnreadable"; readonly annotation: string }
+  | { readonly code: "IngressAnnotationIgnored"; readonly annotation: string; readonly reason: string }
+  | { readonly code: "IngressTlsHostUnused"; readonly host: string }
+  | { readonly code: "IngressCertificateHeld"; readonly host: string; readonly holder: ObjectKey }
+  | { readonly code: "IngressPathHeld"; readonly holder: ObjectKey }
+  | { readonly code: "IngressNowhere" };
 
 export type ProblemCode = Fact["code"];
 
@@ -117,6 +132,12 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   ExternalNameInvalid: "B",
   ExternalNameIsLoopback: "B",
   DelegateIsRoot: "B",
+  IngressHostInvalid: "B",
+  IngressPathInvalid: "B",
+  IngressWithoutBackend: "B",
+  IngressTlsUnusable: "B",
+  IngressTlsVersionUnusable: "B",
+  IngressHttpsHeld: "B",
   FieldIgnored: "C",
   TlsVersionRaised: "C",
   CertificateDoesNotCover: "C",
@@ -132,6 +153,11 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   StrategyUnknown: "C",
   UpstreamProtocolContradictory: "C",
   ServiceAnnotationUnreadable: "C",
+  IngressAnnotationIgnored: "C",
+  IngressTlsHostUnused: "C",
+  IngressCertificateHeld: "C",
+  IngressPathHeld: "C",
+  IngressNowhere: "C",
 };
 
 export function classOf(problem: Problem): ProblemClass {
@@ -153,7 +179,7 @@ function describeSubject(subject: Subject): string {
   return subject.service === undefined ? `${place}: ` : `${place}: service ${quoted(subject.service)}: `;
 }
 
-function describeFact(fact: Fact): string {
+function describeFact(fact: Fact & Pick<Problem, "at">): string {
   switch (fact.code) {
     case "InvalidField":
       return fact.field === "" ? fact.reason : `${fact.field}: ${fact.reason}`;
@@ -216,9 +242,9 @@ function describeFact(fact: Fact): string {
     case "ValidationUnusable":
       return `upstreamValidation requested but ${fact.reason ?? "secret not found or misconfigured"}`;
     case "TlsVersionRaised":
-      return `spec.virtualhost.tls.minimumProtocolVersion: ${fact.version} is below what this cluster allows, so ${fact.minimum} is used`;
+      return `${fact.at}: ${fact.version} is below what this cluster allows, so ${fact.minimum} is used`;
     case "CertificateDoesNotCover":
-      return `spec.virtualhost.tls.secretName: the certificate in Secret ${quoted(fact.secret)} is not for ${quoted(fact.fqdn)}, so clients will refuse it`;
+      return `${fact.at}: the certificate in Secret ${quoted(fact.secret)} is not for ${quoted(fact.fqdn)}, so clients will refuse it`;
     case "TcpProxyWithoutTls":
       return "spec.tcpproxy: needs spec.virtualhost.tls, because hosts are told apart by the server name of TLS";
     case "TcpProxyMissing":
@@ -261,6 +287,28 @@ function describeFact(fact: Fact): string {
       return `annotations of the Service name port ${fact.port} for ${fact.protocols.join(" and ")}; ${fact.protocols[0]} is used`;
     case "ServiceAnnotationUnreadable":
       return `the Service's annotation ${fact.annotation} is not a whole number from 0 to 4294967295, so it is ignored`;
+    case "IngressHostInvalid":
+      return `host ${quoted(fact.host)} ${fact.reason}`;
+    case "IngressPathInvalid":
+      return `path ${fact.reason}`;
+    case "IngressWithoutBackend":
+      return "has neither paths nor a default backend, so nothing answers";
+    case "IngressTlsUnusable":
+      return `${quoted(fact.host)} is not served over https by this object, because of Secret ${quoted(fact.secret)}: ${fact.reason}`;
+    case "IngressTlsVersionUnusable":
+      return `${quoted(fact.host)} is not served over https: a wildcard host cannot ask for TLS ${fact.version} by itself`;
+    case "IngressHttpsHeld":
+      return `${quoted(fact.host)} is not served over https by this object, because ${quoted(shortName(fact.holder))} ${fact.reason}`;
+    case "IngressAnnotationIgnored":
+      return `annotation ${fact.annotation} is ignored: ${fact.reason}`;
+    case "IngressTlsHostUnused":
+      return `tls names the host ${quoted(fact.host)}, for which this object has no rule`;
+    case "IngressCertificateHeld":
+      return `clients of ${quoted(fact.host)} see the certificate of ${quoted(shortName(fact.holder))}, not this one`;
+    case "IngressPathHeld":
+      return `the path is served by ${quoted(shortName(fact.holder))}`;
+    case "IngressNowhere":
+      return "is served on no port: kubernetes.io/ingress.allow-http takes it from http, and without a usable certificate it is not on https";
   }
 }
 

@@ -6,7 +6,7 @@ import type { View } from "../store/view.ts";
 import type { CompileOptions } from "./options.ts";
 import type { Fact } from "./problems.ts";
 
-const VERSIONS: readonly ir.TlsVersion[] = ["1.1", "1.2", "1.3"];
+export const TLS_VERSIONS: readonly ir.TlsVersion[] = ["1.1", "1.2", "1.3"];
 
 export type CompiledTls = {
   /** Undefined when something is wrong: then nothing of the host may be served. */
@@ -17,8 +17,12 @@ export type CompiledTls = {
 /** What a root asks for in `spec.virtualhost.tls`, with the certificate that it names. */
 export function compileTls(root: IngressRoute, tls: Tls, view: View, options: CompileOptions): CompiledTls {
   const version = minimumVersion(tls, options);
-  const found = findCertificate(root, tls, view, options);
-  const problems = [...version.problems, ...found.problems];
+  const { namespace, name } = root.metadata;
+  const host = root.virtualHost?.fqdn?.toLowerCase() ?? "";
+  const origin = { object: objectKey("IngressRoute", namespace, name), at: "spec.virtualhost.tls.secretName" };
+  const found = findCertificate({ host, namespace, origin }, tls.secretName ?? "", view, options);
+  const at = (fact: Fact) => ({ field: fact.code === "TlsSecretMissing" ? "" : "secretName", fact });
+  const problems = [...version.problems, ...found.facts.map(at)];
   const usable = version.value !== undefined && found.value !== undefined;
   return {
     tls: usable ? { certificate: found.value, minimumVersion: version.value } : undefined,
@@ -32,7 +36,7 @@ function minimumVersion(tls: Tls, { minimumTlsVersion }: CompileOptions): Found<
   const field = "minimumProtocolVersion";
   const text = tls.minimumProtocolVersion;
   if (text === undefined || text === "") return { value: minimumTlsVersion, problems: [] };
-  const version = VERSIONS.find((known) => known === text);
+  const version = TLS_VERSIONS.find((known) => known === text);
   if (version === undefined)
     return { value: undefined, problems: [{ field, fact: { code: "TlsVersionUnknown", version: text } }] };
   if (version >= minimumTlsVersion) return { value: version, problems: [] };
@@ -40,14 +44,17 @@ function minimumVersion(tls: Tls, { minimumTlsVersion }: CompileOptions): Found<
   return { value: minimumTlsVersion, problems: [{ field, fact }] };
 }
 
-function findCertificate(root: IngressRoute, tls: Tls, view: View, options: CompileOptions): Found<ir.Certificate> {
-  const wrong = (fact: Fact): Found<ir.Certificate> => ({
-    value: undefined,
-    problems: [{ field: "secretName", fact }],
-  });
-  const secretName = tls.secretName ?? "";
-  if (secretName === "") return { value: undefined, problems: [{ field: "", fact: { code: "TlsSecretMissing" } }] };
-  const { namespace } = root.metadata;
+export type FoundCertificate = { readonly value: ir.Certificate | undefined; readonly facts: readonly Fact[] };
+
+/** The certificate in a Secret that an object of `namespace` names for `host`. */
+export function findCertificate(
+  { host, namespace, origin }: { readonly host: string; readonly namespace: string; readonly origin: ir.Origin },
+  secretName: string,
+  view: View,
+  options: CompileOptions,
+): FoundCertificate {
+  const wrong = (fact: Fact): FoundCertificate => ({ value: undefined, facts: [fact] });
+  if (secretName === "") return wrong({ code: "TlsSecretMissing" });
   const reference = parseSecretName(secretName, namespace);
   if (reference === undefined) return wrong({ code: "TlsSecretNameInvalid", secretName });
   // Before anything is said of a Secret of another namespace: whether it exists is not this object's business.
@@ -65,17 +72,10 @@ function findCertificate(root: IngressRoute, tls: Tls, view: View, options: Comp
   const pair = options.readCertificates.keyPair(secret.certificate, secret.key);
   if (!pair.ok) return unusable(pair.reason);
 
-  const fqdn = root.virtualHost?.fqdn?.toLowerCase() ?? "";
-  const covers = pair.dnsNames.some((name) => matchesName(fqdn, name));
-  const fact: Fact = { code: "CertificateDoesNotCover", secret: secretName, fqdn };
+  const covers = pair.dnsNames.some((name) => matchesName(host, name));
   return {
-    value: {
-      chainPem: pair.chainPem,
-      keyPem: pair.keyPem,
-      notAfterMs: pair.notAfterMs,
-      origin: { object: rootKey(root), at: "spec.virtualhost.tls.secretName" },
-    },
-    problems: covers ? [] : [{ field: "secretName", fact }],
+    value: { chainPem: pair.chainPem, keyPem: pair.keyPem, notAfterMs: pair.notAfterMs, origin },
+    facts: covers ? [] : [{ code: "CertificateDoesNotCover", secret: secretName, fqdn: host }],
   };
 }
 
@@ -114,10 +114,6 @@ export function expiryWarning({ notAfterMs }: ir.Certificate, nowMs: number): st
   if (notAfterMs <= nowMs)
     return `the certificate has expired on ${end}, so clients refuse it; it is presented all the same`;
   return `the certificate expires soon, on ${end}`;
-}
-
-function rootKey({ metadata }: IngressRoute): string {
-  return objectKey("IngressRoute", metadata.namespace, metadata.name);
 }
 
 /** As RFC 6125 has it: a wildcard stands for exactly one label. */

@@ -4,9 +4,12 @@ import { byCodeUnit } from "../api/order.ts";
 import type * as ir from "../ir/ir.ts";
 import type { Unit, View } from "../store/view.ts";
 import { Findings } from "./findings.ts";
+import { compileIngresses } from "./ingress/host.ts";
+import { besideRoot } from "./ingress/merge.ts";
 import { resolveRoot } from "./ingressroute/delegation.ts";
 import { selfProblems } from "./ingressroute/self-check.ts";
 import { resolveTcpProxy } from "./ingressroute/tcp-proxy.ts";
+import { oldestFirst } from "./oldest-first.ts";
 import type { CompileOptions } from "./options.ts";
 import type { Problem } from "./problems.ts";
 import { mostSpecificFirst } from "./route-order.ts";
@@ -32,18 +35,30 @@ export function compileUnit(unit: Unit, view: View, options: CompileOptions): Co
     if (ineligible === undefined) eligible.push(claim);
     else reportUnserved(claim, ineligible, findings);
   }
-  eligible.sort(oldestFirst);
+  eligible.sort((a, b) => oldestFirst({ key: a.key, object: a.root }, { key: b.key, object: b.root }));
   const [holder, ...others] = eligible;
   for (const claim of others) {
     if (holder === undefined) continue;
     reportUnserved(claim, heldBy(holder.key, claim), findings);
   }
-  const served = holder && compileRoot(holder, view, options, findings);
-  if (served === undefined) return { host: undefined, findings: findings.byObject() };
-  const objects = [...findings.byObject().keys()].sort(byCodeUnit);
-  const host = { name: unit, ...served, routes: [...served.routes].sort(mostSpecificFirst), objects };
+  const root = holder && compileRoot(holder, view, options, findings);
+  const ingresses = compileIngresses(unit, view, options, findings);
+  // A host that somebody holds is known, even while nothing of it is served: it is not left to wildcards.
+  const isHost = !unit.includes("/") && (holder !== undefined || ingresses !== undefined);
+  if (!isHost) return { host: undefined, findings: findings.byObject() };
+  const served = root ?? NOTHING;
+  const beside = ingresses && besideRoot(unit, ingresses, served, holder?.key, findings);
+  const host = {
+    name: unit,
+    ...served,
+    tls: served.tls ?? beside?.tls,
+    routes: [...served.routes, ...(beside?.routes ?? [])].sort(mostSpecificFirst),
+    objects: [...findings.byObject().keys()].sort(byCodeUnit),
+  };
   return { host, findings: findings.byObject() };
 }
+
+const NOTHING: Served = { routes: [], tls: undefined, redirectsUnmatched: false, tcpProxy: undefined };
 
 type Served = Pick<ir.Host, "routes" | "tls" | "redirectsUnmatched" | "tcpProxy">;
 
@@ -98,12 +113,4 @@ function heldBy(holder: ObjectKey, { key, root }: Claim): Problem {
 function reportUnserved({ key, root }: Claim, reason: Problem, findings: Findings): void {
   findings.report(reason);
   for (const problem of selfProblems(key, root)) findings.report(problem);
-}
-
-/** A root without a timestamp counts as oldest. */
-function oldestFirst(a: Claim, b: Claim): number {
-  const left = a.root.metadata.createdMs ?? Number.NEGATIVE_INFINITY;
-  const right = b.root.metadata.createdMs ?? Number.NEGATIVE_INFINITY;
-  if (left !== right) return left < right ? -1 : 1;
-  return byCodeUnit(a.key, b.key);
 }

@@ -18,7 +18,7 @@ export function verdictOf(
   object: { readonly key: ObjectKey; readonly generation: number | undefined; readonly fqdn: string | undefined },
   found: { readonly reached: boolean; readonly problems: Iterable<Problem> },
 ): Verdict {
-  const problems = [...found.problems].sort(inDocumentOrder);
+  const problems = inDocumentOrder(found.problems);
   // What makes the whole object ignored is more to the point than what costs one of its routes.
   const worst =
     problems.find((problem) => classOf(problem) === "A") ?? problems.find((problem) => classOf(problem) === "B");
@@ -45,7 +45,12 @@ const FIELD_ORDER = [
   "services",
 ];
 
-function inDocumentOrder(a: Problem, b: Problem): number {
+/** Problems of one object in the order of their fields. */
+export function inDocumentOrder(problems: Iterable<Problem>): readonly Problem[] {
+  return [...problems].sort(compareFields);
+}
+
+function compareFields(a: Problem, b: Problem): number {
   const left = pathTokens(a.at);
   const right = pathTokens(b.at);
   for (let i = 0; i < Math.max(left.length, right.length); i++) {

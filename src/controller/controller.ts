@@ -1,9 +1,10 @@
 import { notesWithoutStatus } from "../api/kinds.ts";
 import type { ObjectKey } from "../api/object-key.ts";
 import { shortName } from "../api/object-key.ts";
+import { describe } from "../compile/problems.ts";
 import type { Verdict } from "../compile/verdicts.ts";
 import type { SourceListener, SourceProblem } from "../sources/source.ts";
-import { type Delta, type TranslateOptions, Translator } from "../translate/translator.ts";
+import { type Delta, type IngressReport, type TranslateOptions, Translator } from "../translate/translator.ts";
 import type { Cache } from "../xds/cache.ts";
 import type { Logger } from "./log.ts";
 import { Telemetry } from "./telemetry.ts";
@@ -73,6 +74,7 @@ export class Controller {
       this.#options.log.error({ part, err: error }, "a bug in Isoline: what this is about stays as it was before");
     }
     for (const [key, verdict] of delta.verdicts) this.#logVerdict(key, verdict);
+    for (const [key, report] of delta.ingresses) this.#logIngress(key, report);
     this.#options.onDelta?.(delta);
   }
 
@@ -82,6 +84,14 @@ export class Controller {
     if (verdict === undefined) log.info({ ingressRoute }, "IngressRoute is gone");
     else if (verdict.currentStatus === "valid") log.info({ ingressRoute }, "IngressRoute is valid");
     else log.warn({ ingressRoute, description: verdict.description }, `IngressRoute is ${verdict.currentStatus}`);
+  }
+
+  #logIngress(key: ObjectKey, problems: IngressReport | undefined): void {
+    const { log } = this.#options;
+    const ingress = shortName(key);
+    if (problems === undefined) log.info({ ingress }, "Ingress is gone");
+    else if (problems.length === 0) log.info({ ingress }, "Ingress is served");
+    else for (const problem of problems) log.warn({ ingress, code: problem.code }, describe(problem));
   }
 
   #tellProblems(problems: readonly SourceProblem[]): void {

@@ -29,6 +29,9 @@ type SocketAddress = { readonly address: string; readonly port: number };
 const XDS_CLUSTER = "xds";
 const ADMIN_CLUSTER = "admin";
 
+/** More than RE2 can make of what it compiles in the memory that Envoy gives it. */
+const MAX_REGEX_INSTRUCTIONS = 100_000;
+
 /** Everything Envoy has to be told at its start, in the JSON form of its configuration: the rest comes from the controller. */
 export function bootstrap(options: BootstrapOptions): JsonObject {
   return {
@@ -44,6 +47,10 @@ export function bootstrap(options: BootstrapOptions): JsonObject {
     cluster_manager: { enable_deferred_cluster_creation: true },
     deferred_stat_options: { enable_deferred_creation_stats: true },
     stats_config: statsConfig(),
+    // By itself Envoy refuses a host for a regular expression as small as [a-z]{1,63}; the controller refuses large ones.
+    layered_runtime: {
+      layers: [{ name: "isoline", static_layer: { "re2.max_program_size.error_level": MAX_REGEX_INSTRUCTIONS } }],
+    },
   };
 }
 

@@ -281,16 +281,8 @@ function connectionManager(statPrefix: string, scope: string, options: ListenerO
       },
     ],
     httpFilters: [
-      {
-        name: "scope",
-        configType: {
-          case: "typedConfig",
-          value: anyPack(
-            LuaSchema,
-            create(LuaSchema, { defaultSourceCode: { specifier: { case: "inlineString", value: FIND_SCOPE } } }),
-          ),
-        },
-      },
+      luaFilter("scope", FIND_SCOPE),
+      luaFilter("scope_again", `LAST = true\n${FIND_SCOPE}`),
       {
         name: "router",
         configType: { case: "typedConfig", value: anyPack(RouterSchema, create(RouterSchema)) },
@@ -303,10 +295,21 @@ function connectionManager(statPrefix: string, scope: string, options: ListenerO
   };
 }
 
+function luaFilter(name: string, code: string) {
+  const lua = create(LuaSchema, { defaultSourceCode: { specifier: { case: "inlineString", value: code } } });
+  return { name, configType: { case: "typedConfig" as const, value: anyPack(LuaSchema, lua) } };
+}
+
 /**
  * Scopes are selected by exact bytes before any filter runs, and Envoy cannot fold case there. A request that found no route
- * (all routes have names, and each host ends in one for everything) is looked up again in lower case, and after that in the
- * catch-all scope. The call to metadata() makes Envoy look the route up.
+ * (all routes have names, and each host ends in one for everything) is looked up again in lower case, then as the wildcard
+ * that stands for the name, which is for one label, and then in the scope of all other hosts.
+ *
+ * The first call to metadata() makes Envoy look the route up; nothing else does before the filters are through. So the filter
+ * stands there twice, and each time goes a step further. What is looked up after the last step nobody sees.
+ *
+ * On the secure port a wildcard's scope cannot tell whether the request is for the connection's server name, nor whether that
+ * is a host of its own that is on the insecure port only: that is seen to here, by the rules that hold for other hosts.
  *
  * Envoy decides on upgrades by the route that it has before any filter, and lets them through where it has none.
  */
@@ -316,22 +319,44 @@ function envoy_on_request(handle)
     local name = handle:streamInfo():routeName()
     return name ~= nil and name ~= ""
   end
-  local function try(scope)
-    handle:headers():replace("${SCOPE_HEADER}", scope)
+  if routed() then return end
+  local headers = handle:headers()
+  local scope = headers:get("${SCOPE_HEADER}")
+  if scope == nil then return end
+  local function choose(other)
+    headers:replace("${SCOPE_HEADER}", other)
     handle:clearRouteCache()
+  end
+  local function look(other)
+    choose(other)
     handle:metadata():get("")
     return routed()
   end
-  local function refuse_upgrade()
-    local upgrade = handle:headers():get("upgrade")
-    if upgrade == nil then return end
-    if string.lower(upgrade) == "websocket" and handle:metadata():get("${ALLOWS_WEBSOCKETS}") then return end
-    handle:respond({ [":status"] = "403" })
+  local upgrade = headers:get("upgrade")
+  local function refuse_upgrade(allowed)
+    if upgrade ~= nil and not (allowed and string.lower(upgrade) == "websocket") then
+      handle:respond({ [":status"] = "403" })
+    end
   end
-  if routed() then return end
-  local scope = handle:headers():get("${SCOPE_HEADER}")
-  if scope == nil then return end
   local folded = string.lower(scope)
-  if (folded ~= scope and try(folded)) or try(string.sub(scope, 1, 2) .. "*") then refuse_upgrade() end
+  local port, name = string.match(folded, "^(..)([^:]*)")
+  local wildcard = port .. string.gsub(name, "^[^.]*", "*", 1)
+  local any = port .. "*"
+  local following = any
+  if folded ~= scope then
+    following = folded
+  elseif port == "${httpsScope("")}" and scope ~= wildcard then
+    local host = string.match(string.lower(headers:get(":authority") or ""), "^[^:]*")
+    if host ~= name then return handle:respond({ [":status"] = "421" }) end
+    if look("${httpScope("")}" .. name) then return handle:respond({ [":status"] = "404" }) end
+    return choose(wildcard)
+  elseif port == "${httpsScope("")}" or scope ~= wildcard then
+    following = wildcard
+  end
+  if look(following) then return refuse_upgrade(handle:metadata():get("${ALLOWS_WEBSOCKETS}")) end
+  if LAST and following ~= any then
+    choose(any)
+    refuse_upgrade(false)
+  end
 end
 `;

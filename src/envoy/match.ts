@@ -48,14 +48,21 @@ export function matchRequest(
     const isClosed = clusters.every(({ name }) => name === UNAVAILABLE_CLUSTER);
     return isClosed ? { kind: "refused" } : { kind: "forward", route: "tcpproxy", clusters, path };
   }
-  if (secret !== undefined && !hasSecret(resources, secret)) return { kind: "refused" };
+  if (secret !== undefined && !hasCertificate(resources, secret)) return { kind: "refused" };
   const normalized = normalizePath(path);
   if (normalized === undefined) return { kind: "status", status: 400, route: undefined };
   const hostName = host.replace(/\.(?=:\d+$|$)/, "").split(":")[0] ?? "";
-  const scope = secret === undefined ? scopeOf(resources, hostName) : findScope(resources, httpsScope(secret));
-  const virtualHosts = scope?.routeConfiguration?.virtualHosts ?? [];
+  const scope = secret === undefined ? insecureScopeOf(resources, hostName) : findScope(resources, httpsScope(secret));
+  if (secret !== undefined && scope === undefined) {
+    // The listener's filter has the last word on names that only a wildcard stands for.
+    if (lowerAscii(hostName) !== secret) return { kind: "status", status: 421, route: undefined };
+    if (findScope(resources, httpScope(secret)) !== undefined) return { kind: "status", status: 404, route: undefined };
+  }
+  const byWildcard = secret === undefined ? undefined : findScope(resources, httpsScope(wildcardOf(secret)));
+  const virtualHosts = (scope ?? byWildcard)?.routeConfiguration?.virtualHosts ?? [];
   const virtualHost =
     virtualHosts.find(({ domains }) => domains.includes(lowerAscii(hostName))) ??
+    virtualHosts.find(({ domains }) => domains.includes(wildcardOf(lowerAscii(hostName)))) ??
     virtualHosts.find(({ domains }) => domains.includes("*"));
   const [pathOnly, query] = splitQuery(normalized);
   for (const route of virtualHost?.routes ?? []) {
@@ -93,9 +100,9 @@ export function normalizePath(path: string): string | undefined {
   return `/${segments.join("/")}${query}`;
 }
 
-/** Exact bytes first, then lower case, then the catch-all: as the listener's filter looks for it. */
-function scopeOf(resources: Iterable<Resource>, host: string): ScopedRouteConfiguration | undefined {
-  for (const candidate of [host, lowerAscii(host), "*"]) {
+/** Exact bytes first, then lower case, then wildcards: as the listener's filter looks for it. */
+function insecureScopeOf(resources: Iterable<Resource>, host: string): ScopedRouteConfiguration | undefined {
+  for (const candidate of [host, lowerAscii(host), wildcardOf(lowerAscii(host)), "*"]) {
     const scope = findScope(resources, httpScope(candidate));
     if (scope !== undefined) return scope;
   }
@@ -133,9 +140,19 @@ function tcpClustersOf({ clusterSpecifier }: TcpProxy): readonly { readonly name
   }
 }
 
+/** A wildcard stands for names, and is none itself. */
+function hasCertificate(resources: Iterable<Resource>, name: string): boolean {
+  return !name.startsWith("*") && (hasSecret(resources, name) || hasSecret(resources, wildcardOf(name)));
+}
+
 function hasSecret(resources: Iterable<Resource>, name: string): boolean {
   for (const resource of resources) if (resource.type === "secret" && resource.name === name) return true;
   return false;
+}
+
+/** The wildcard that stands for the name: `*.example.com` for `a.example.com`. */
+function wildcardOf(name: string): string {
+  return name.replace(/^[^.]*/, "*");
 }
 
 function lowerAscii(text: string): string {

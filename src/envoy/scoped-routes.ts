@@ -35,8 +35,8 @@ export function hostDrafts(host: ir.Host, digest: Digest): readonly Draft[] {
   for (const { cluster } of host.tcpProxy?.shares ?? []) nameOf(cluster);
   if (host.tcpProxy?.shares.length === 0) nameOf(undefined);
   const certificates = host.tls === undefined ? [] : [certificateDraft(host, host.tls.certificate)];
-  if (host.tcpProxy !== undefined) return [...clusters.values(), ...certificates];
-  const scopes = [insecureScope(host, nameOf), ...(host.tls === undefined ? [] : [secureScope(host, nameOf)])];
+  const isOnSecurePort = host.tls !== undefined && host.tcpProxy === undefined;
+  const scopes = [insecureScope(host, nameOf), ...(isOnSecurePort ? [secureScope(host, nameOf)] : [])];
   return [...clusters.values(), ...certificates, ...scopes.map((scope) => scopeDraft(host, scope))];
 }
 

@@ -158,13 +158,15 @@ export function unitOf(key: ObjectKey, ingressRoute: IngressRoute): Unit | undef
 const ANY_HOST = "*" as string as Unit;
 
 /** The hosts that an Ingress has a say in; its own name when there are none. */
-export function unitsOfIngress(key: ObjectKey, { rules, defaultBackend }: Ingress): ReadonlySet<Unit> {
+export function unitsOfIngress(key: ObjectKey, { rules, defaultBackend, notes }: Ingress): ReadonlySet<Unit> {
   const units = new Set<Unit>();
   for (const { host } of rules) {
     const name = ingressHost(host);
     if (hostnamePatternFault(name) === undefined) units.add(name as Unit);
   }
   if (defaultBackend !== undefined) units.add(ANY_HOST);
+  // A host that could not be read must not pass for every host.
+  if (notes.faults.length > 0) units.delete(ANY_HOST);
   if (units.size === 0) units.add(key as string as Unit);
   return units;
 }

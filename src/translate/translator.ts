@@ -3,10 +3,12 @@ import type { ObjectKey } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
 import { sameValue } from "../api/same-value.ts";
 import { compileLoadAssignment } from "../compile/endpoints.ts";
+import { ingressProblems } from "../compile/ingress/self-check.ts";
 import { selfProblems } from "../compile/ingressroute/self-check.ts";
 import type { CompileOptions } from "../compile/options.ts";
+import type { Problem } from "../compile/problems.ts";
 import { compileUnit } from "../compile/unit.ts";
-import { type Verdict, verdictOf } from "../compile/verdicts.ts";
+import { inDocumentOrder, type Verdict, verdictOf } from "../compile/verdicts.ts";
 import { httpListenerDraft, httpsListenerDraft, type ListenerOptions, needsFilterChain } from "../envoy/listeners.ts";
 import { loadAssignmentDraft } from "../envoy/load-assignments.ts";
 import { loadAssignmentName } from "../envoy/names.ts";
@@ -32,7 +34,12 @@ export type Translation = {
   readonly resources: readonly Resource[];
   /** One for every IngressRoute of ours, in the order of their keys. */
   readonly verdicts: ReadonlyMap<ObjectKey, Verdict>;
+  /** One for every Ingress of ours, in the order of their keys. */
+  readonly ingresses: ReadonlyMap<ObjectKey, IngressReport>;
 };
+
+/** What is the matter with an Ingress, in the order of the document. Its status has no place for it. */
+export type IngressReport = readonly Problem[];
 
 /** What a batch of changes made different. */
 export type Delta = {
@@ -41,6 +48,8 @@ export type Delta = {
   readonly hosts: ReadonlySet<string>;
   /** New verdicts; undefined for an object that is gone or no longer ours. */
   readonly verdicts: ReadonlyMap<ObjectKey, Verdict | undefined>;
+  /** The same for Ingresses. */
+  readonly ingresses: ReadonlyMap<ObjectKey, IngressReport | undefined>;
   /** Bugs: parts of the work that threw. What they were about stays as it was. */
   readonly failures: readonly Failure[];
 };
@@ -66,6 +75,7 @@ export class Translator {
   /** By Service: its ports whose load assignment some cluster uses, by the name of that. */
   readonly #portsInUse = new Map<string, Map<string, ir.ServicePort>>();
   readonly #verdicts = new Map<ObjectKey, Verdict>();
+  readonly #ingresses = new Map<ObjectKey, IngressReport>();
   /** Hosts that show in the listener of the secure port. */
   readonly #exceptions = new Map<Unit, ir.Host>();
   #isListenerStale = false;
@@ -100,27 +110,40 @@ export class Translator {
     const resources = this.#table.takeChanges();
     const hosts = this.#changedHosts;
     this.#changedHosts = new Set();
-    return { resources, hosts, verdicts: this.#takeVerdicts(touched, failures), failures };
+    return { resources, hosts, ...this.#takeStatements(touched, failures), failures };
   }
 
   current(): Translation {
-    const verdicts = [...this.#verdicts].sort(([a], [b]) => byCodeUnit(a, b));
-    return { hosts: this.hosts(), resources: this.#table.resources(), verdicts: new Map(verdicts) };
+    const sorted = <T>(statements: ReadonlyMap<ObjectKey, T>) =>
+      new Map([...statements].sort(([a], [b]) => byCodeUnit(a, b)));
+    return {
+      hosts: this.hosts(),
+      resources: this.#table.resources(),
+      verdicts: sorted(this.#verdicts),
+      ingresses: sorted(this.#ingresses),
+    };
   }
 
   /** What is served of a host, or undefined when nothing is. */
   host(name: string): ir.Host | undefined {
-    return this.#outputs.get(name as Unit)?.host;
+    const host = this.#outputs.get(name as Unit)?.host;
+    return host !== undefined && isServed(host) ? host : undefined;
   }
 
   /** All hosts of which something is served, by name. */
   hosts(): readonly ir.Host[] {
-    const hosts = [...this.#outputs.values()].flatMap(({ host }) => (host === undefined ? [] : [host]));
+    const hosts = [...this.#outputs.values()].flatMap(({ host }) =>
+      host !== undefined && isServed(host) ? [host] : [],
+    );
     return hosts.sort((a, b) => byCodeUnit(a.name, b.name));
   }
 
   verdicts(): ReadonlyMap<ObjectKey, Verdict> {
     return this.#verdicts;
+  }
+
+  ingresses(): ReadonlyMap<ObjectKey, IngressReport> {
+    return this.#ingresses;
   }
 
   /** Parts of the work that a bug keeps from being done: hosts, for most. They serve what they did before. */
@@ -232,19 +255,25 @@ export class Translator {
     }
   }
 
-  #takeVerdicts(touched: Touched, failures: Failure[]): ReadonlyMap<ObjectKey, Verdict | undefined> {
-    const changed = new Map<ObjectKey, Verdict | undefined>();
+  /** What is to be said of objects, as far as it is different now. */
+  #takeStatements(touched: Touched, failures: Failure[]): Pick<Delta, "verdicts" | "ingresses"> {
+    const verdicts = new Map<ObjectKey, Verdict | undefined>();
+    const ingresses = new Map<ObjectKey, IngressReport | undefined>();
     for (const key of new Set([...this.#findings.takeChanged(), ...touched.objects])) {
       this.#attempt(`status of ${key}`, failures, () => {
-        const before = this.#verdicts.get(key);
-        const after = this.#verdict(key);
-        if (sameValue(before, after)) return;
-        changed.set(key, after);
-        if (after === undefined) this.#verdicts.delete(key);
-        else this.#verdicts.set(key, after);
+        replaceStatement(this.#verdicts, key, this.#verdict(key), verdicts);
+        replaceStatement(this.#ingresses, key, this.#ingressReport(key), ingresses);
       });
     }
-    return changed;
+    return { verdicts, ingresses };
+  }
+
+  /** Undefined for an Ingress that no unit took for one of ours. */
+  #ingressReport(key: ObjectKey): IngressReport | undefined {
+    const object = this.#store.get(key);
+    const found = this.#findings.of(key);
+    if (object?.kind !== "Ingress" || found === undefined) return undefined;
+    return inDocumentOrder([...ingressProblems(key, object, this.#options.compile), ...found]);
   }
 
   #verdict(key: ObjectKey): Verdict | undefined {
@@ -255,6 +284,23 @@ export class Translator {
     if (found !== undefined) return verdictOf(about, { reached: true, problems: found });
     return verdictOf(about, { reached: false, problems: selfProblems(key, object) });
   }
+}
+
+/** A host may be known only in order to be refused. */
+function isServed({ routes, tcpProxy }: ir.Host): boolean {
+  return routes.length > 0 || tcpProxy !== undefined;
+}
+
+function replaceStatement<T>(
+  statements: Map<ObjectKey, T>,
+  key: ObjectKey,
+  after: T | undefined,
+  changed: Map<ObjectKey, T | undefined>,
+): void {
+  if (sameValue(statements.get(key), after)) return;
+  changed.set(key, after);
+  if (after === undefined) statements.delete(key);
+  else statements.set(key, after);
 }
 
 function serviceId({ namespace, service }: ir.ServicePort): string {

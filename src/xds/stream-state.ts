@@ -24,7 +24,8 @@ export class StreamState {
 
   /** What the cache has for a name that Envoy uses. */
   entry(type: ResourceType, name: string): Entry | undefined {
-    return this.cache.get(type, type === "secret" ? this.secrets.nameOf(this.cache, name) : name);
+    const known = type === "secret" ? this.secrets.nameOf(this.cache, name) : name;
+    return known === undefined ? undefined : this.cache.get(type, known);
   }
 
   /** The version that Envoy should have; GONE for none. */

@@ -8,7 +8,7 @@ import { CLASS_OF, describe, type Fact, type ProblemCode, type Subject } from ".
 import { loadCases } from "../cases.ts";
 
 /** One problem of each code, as docs/problems.md shows it. */
-const EXAMPLES: readonly (readonly [Fact, Subject?])[] = [
+const EXAMPLES: readonly (readonly [Fact, Subject?, string?])[] = [
   [{ code: "InvalidField", field: "port", reason: "must be a whole number, not a string" }, service("/", "web")],
   [{ code: "RootNamespaceNotAllowed", namespace: "team" }],
   [{ code: "FqdnMissing" }],
@@ -57,8 +57,16 @@ const EXAMPLES: readonly (readonly [Fact, Subject?])[] = [
     { code: "FieldIgnored", field: "wieght", reason: "unknown field, ignored: did you mean weight?" },
     service("/", "web"),
   ],
-  [{ code: "TlsVersionRaised", version: "1.1", minimum: "1.2" }],
-  [{ code: "CertificateDoesNotCover", secret: "shop-tls", fqdn: "shop.example.com" }],
+  [
+    { code: "TlsVersionRaised", version: "1.1", minimum: "1.2" },
+    { kind: "object" },
+    "spec.virtualhost.tls.minimumProtocolVersion",
+  ],
+  [
+    { code: "CertificateDoesNotCover", secret: "shop-tls", fqdn: "shop.example.com" },
+    { kind: "object" },
+    "spec.virtualhost.tls.secretName",
+  ],
   [{ code: "DelegateMissing", delegate: key("blog") }, route("/blog")],
   [{ code: "DelegateInvalid", delegate: key("blog") }, route("/blog")],
   [{ code: "DelegateAttributesIgnored", fields: ["timeoutPolicy", "retryPolicy"] }, route("/blog")],
@@ -78,6 +86,39 @@ const EXAMPLES: readonly (readonly [Fact, Subject?])[] = [
   ],
   [{ code: "UpstreamProtocolContradictory", port: 443, protocols: ["tls", "h2c"] }, service("/", "web")],
   [{ code: "ServiceAnnotationUnreadable", annotation: "contour.heptio.com/max-requests" }, service("/", "web")],
+  [
+    {
+      code: "IngressHostInvalid",
+      host: "shop_.example.com",
+      reason: "is not a host name: labels of letters, digits and hyphens, with dots between them",
+    },
+  ],
+  [
+    { code: "IngressPathInvalid", reason: "is no regular expression: missing closing ): `/a(`" },
+    route("shop.example.com/a("),
+  ],
+  [{ code: "IngressWithoutBackend" }],
+  [
+    {
+      code: "IngressTlsUnusable",
+      host: "shop.example.com",
+      secret: "shop-tls",
+      reason: "there is no such Secret",
+    },
+  ],
+  [{ code: "IngressTlsVersionUnusable", host: "*.example.com", version: "1.3" }],
+  [{ code: "IngressHttpsHeld", host: "shop.example.com", holder: key("shop"), reason: "serves it from TLS 1.1" }],
+  [
+    {
+      code: "IngressAnnotationIgnored",
+      annotation: "contour.heptio.com/request-timeout",
+      reason: 'is not a duration such as "30s", "1m30s", "500ms" or "infinity"',
+    },
+  ],
+  [{ code: "IngressTlsHostUnused", host: "www.example.com" }],
+  [{ code: "IngressCertificateHeld", host: "shop.example.com", holder: key("shop") }],
+  [{ code: "IngressPathHeld", holder: key("shop") }, route("shop.example.com/blog")],
+  [{ code: "IngressNowhere" }, route("shop.example.com/")],
 ];
 
 const PAGE = readFileSync(fileURLToPath(new URL("../../docs/problems.md", import.meta.url)), "utf8");
@@ -92,9 +133,9 @@ test("docs/problems.md has a section for every code, under its class, with an ex
   }
   const expected = new Map<string, { readonly under: string; readonly example: string | undefined }>();
   for (const code of codes()) expected.set(code, { under: CLASS_OF[code], example: undefined });
-  for (const [fact, about] of EXAMPLES) {
+  for (const [fact, about, at = ""] of EXAMPLES) {
     const subject: Subject = about ?? { kind: "object" };
-    const example = describe({ object: key("shop"), at: "", subject, ...fact });
+    const example = describe({ object: key("shop"), at, subject, ...fact });
     expected.set(fact.code, { under: CLASS_OF[fact.code], example });
   }
   expect(Object.fromEntries(written)).toEqual(Object.fromEntries(expected));

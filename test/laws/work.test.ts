@@ -49,7 +49,13 @@ describe(`the work of a change among ${HOSTS} hosts`, () => {
     });
     const { units, delta } = unitsFor([applied(edits(root(7))), applied(edits(service("shared", 80)))]);
     expect(units).toBe(0);
-    expect(delta).toEqual({ resources: { set: [], removed: [] }, verdicts: new Map(), failures: [], hosts: new Set() });
+    expect(delta).toEqual({
+      resources: { set: [], removed: [] },
+      verdicts: new Map(),
+      ingresses: new Map(),
+      failures: [],
+      hosts: new Set(),
+    });
   });
 
   test("a change of a Service compiles its users", () => {

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { KINDS, type ObjectChange } from "../../src/api/kinds.ts";
 import { objectKey } from "../../src/api/object-key.ts";
 import type { TranslateOptions } from "../../src/translate/translator.ts";
+import { createAuthority } from "../parts/authority.ts";
 import { testOptions } from "../settings.ts";
 
 /**
@@ -221,10 +222,88 @@ export const endpointSlice: fc.Arbitrary<RawObject> = fc
     endpoints,
   }));
 
+const backend = fc
+  .tuple(fc.constantFrom(...SERVICES, "gone"), fc.constantFrom<Raw[]>({ number: 80 }, { number: 81 }, { name: "http" }))
+  .map(([name, port]): Raw => ({ service: { name, port } }));
+
+const ingressPath = mostly(
+  fc
+    .tuple(
+      fc.constantFrom(...PREFIXES, "/a.*", "/[a", "/a+/b"),
+      fc.constantFrom("Prefix", "Exact", "ImplementationSpecific"),
+      backend,
+    )
+    .map(([path, pathType, to]): unknown => ({ path, pathType, backend: to })),
+  wrong,
+);
+
+const ingressRule = mostly(
+  fc
+    .tuple(
+      fc.constantFrom<Raw[]>(...[...HOSTS, "H1.example.com", "*.example.com"].map((host): Raw => ({ host })), {}),
+      fc.array(ingressPath, { maxLength: 3 }),
+    )
+    .map(([host, paths]): unknown => ({ ...host, http: { paths } })),
+  fc.constantFrom<unknown[]>(null, 7, { host: 7 }, { host: "no host" }, { host: [], http: { paths: [] } }),
+);
+
+const ingressAnnotations = fc.constantFrom<Raw[]>(
+  { "ingress.kubernetes.io/force-ssl-redirect": "true" },
+  { "kubernetes.io/ingress.allow-http": "false" },
+  { "contour.heptio.com/request-timeout": "soon", "contour.heptio.com/retry-on": "5xx" },
+  { "contour.heptio.com/websocket-routes": "/a", "contour.heptio.com/tls-minimum-protocol-version": "1.3" },
+  { "kubernetes.io/ingress.class": "nginx" },
+  { "projectcontour.io/ingress.class": "contour" },
+);
+
+export const ingress: fc.Arbitrary<RawObject> = fc
+  .tuple(
+    namespace,
+    fc.constantFrom("i1", "i2", "i3"),
+    mostly(fc.array(ingressRule, { maxLength: 4 }), wrong),
+    sometimes(backend, "defaultBackend"),
+    sometimes(fc.constantFrom("contour", "nginx", "public"), "ingressClassName"),
+    sometimes(
+      fc.constantFrom<unknown[]>([{ hosts: ["h1.example.com", "*.example.com"], secretName: "x" }], [{}], "x"),
+      "tls",
+    ),
+    sometimes(ingressAnnotations, "annotations"),
+    sometimes(fc.constantFrom("2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z"), "creationTimestamp"),
+  )
+  .map(([ns, name, rules, rest, ingressClassName, tls, annotated, created]) => ({
+    apiVersion: "networking.k8s.io/v1",
+    kind: "Ingress",
+    metadata: { namespace: ns, name, ...annotated, ...created },
+    spec: { rules, ...rest, ...ingressClassName, ...tls },
+  }));
+
+export const ingressClass: fc.Arbitrary<RawObject> = fc
+  .tuple(fc.constantFrom("public", "contour"), fc.constantFrom("projectcontour.io/ingress-controller", "other"))
+  .map(([name, controller]) => ({
+    kind: "IngressClass",
+    metadata: { namespace: "", name },
+    spec: { controller },
+  }));
+
+const authority = createAuthority("laws");
+const CERTIFICATES = [["h1.example.com"], ["*.example.com"]].map((names) => authority.issue({ names }));
+
+export const secret: fc.Arbitrary<RawObject> = fc
+  .tuple(namespace, fc.constantFrom(...CERTIFICATES), fc.integer({ min: 0, max: 3 }))
+  .map(([ns, { certPem, keyPem }, n]) => ({
+    kind: "Secret",
+    metadata: { namespace: ns, name: "x" },
+    type: "kubernetes.io/tls",
+    stringData: { "tls.crt": certPem, "tls.key": n === 0 ? "nonsense" : keyPem },
+  }));
+
 export const anyObject: fc.Arbitrary<RawObject> = fc.oneof(
   { weight: 4, arbitrary: ingressRoute },
   { weight: 2, arbitrary: kubeService },
   { weight: 1, arbitrary: endpointSlice },
+  { weight: 3, arbitrary: ingress },
+  { weight: 1, arbitrary: ingressClass },
+  { weight: 1, arbitrary: secret },
 );
 
 export const world: fc.Arbitrary<readonly RawObject[]> = fc

@@ -247,6 +247,32 @@ describe("secrets", () => {
     ]);
   });
 
+  test("a wildcard answers for names of one label more that have no secret of their own, and for no other", () => {
+    const wildcard = resource("secret", "*.example.com", { rev: 1 });
+    const driver = Driver.with(secret, wildcard);
+    const ask = (name: string) => {
+      const answer = driver.request("secret", { subscribe: [name] });
+      driver.ack("secret");
+      return answer;
+    };
+    expect(ask("A.example.com")).toEqual([sent("secret", "A.example.com")]);
+    expect(ask("shop.example.com")).toEqual([sent("secret", "shop.example.com")]);
+    for (const name of ["example.com", "a.b.example.com", "*.example.com", "*"]) {
+      expect(ask(name)).toEqual([removed("secret", name)]);
+    }
+    expect(driver.apply({ set: [resource("secret", "*.example.com", { rev: 2 })] })).toEqual([
+      sent("secret", "A.example.com"),
+    ]);
+    driver.ack("secret");
+    expect(driver.apply({ set: [resource("secret", "a.example.com", { rev: 3 })] })).toEqual([
+      sent("secret", "A.example.com"),
+    ]);
+    driver.ack("secret");
+    expect(driver.apply({ removed: [{ type: "secret", name: "shop.example.com" }] })).toEqual([
+      sent("secret", "shop.example.com"),
+    ]);
+  });
+
   test("a secret that appears later is pushed to who asked for it, and only to them", () => {
     const driver = Driver.with();
     driver.request("secret", { subscribe: ["shop.example.com"] });

@@ -33,6 +33,9 @@ export type Edit =
 export const STATIC = 4;
 export const DNS = 5;
 
+/** Names of secrets; the last two are for the same server name, and one of them for more. */
+export const SECRETS = ["h0", "h1", "h2", "a.w", "*.w"] as const;
+
 /** What is wanted, edited the way a translator would: whoever leads to a cluster that goes is changed with it. */
 export class World {
   readonly #contents = new Map<ResourceType, Map<string, Content>>();
@@ -58,7 +61,7 @@ export class World {
         this.#of("listener").set(`l${edit.n}`, this.#user(edit));
         return;
       case "setSecret":
-        this.#of("secret").set(`h${edit.n}`, { rev: edit.rev, ...poisonOf(edit) });
+        this.#of("secret").set(SECRETS[edit.n] ?? `h${edit.n}`, { rev: edit.rev, ...poisonOf(edit) });
         return;
       case "remove":
         this.#remove(edit.type, edit.n);

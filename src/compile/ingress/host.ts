@@ -1,0 +1,157 @@
+import { ingressHost } from "../../api/hostname.ts";
+import type { Ingress, IngressBackend } from "../../api/ingress.ts";
+import { type ObjectKey, objectKey } from "../../api/object-key.ts";
+import type * as ir from "../../ir/ir.ts";
+import type { Unit, View } from "../../store/view.ts";
+import type { Findings } from "../findings.ts";
+import { oldestFirst } from "../oldest-first.ts";
+import type { CompileOptions } from "../options.ts";
+import type { Fact, Subject } from "../problems.ts";
+import { compileUpstream } from "../upstreams.ts";
+import { compileAnnotations, type IngressSettings } from "./annotations.ts";
+import { isOurs } from "./class.ts";
+import { compilePath } from "./paths.ts";
+import { pathSubject } from "./self-check.ts";
+import { compileIngressTls } from "./tls.ts";
+
+/** What the Ingresses of one host publish there between them. */
+export type IngressHost = {
+  /** No two have the same match. */
+  readonly routes: readonly ir.Route[];
+  /** Undefined: none of them has put the host on the secure port. */
+  readonly tls: ir.HostTls | undefined;
+};
+
+/** An Ingress that is ours and names the host. */
+export type Participant = { readonly key: ObjectKey; readonly object: Ingress; readonly settings: IngressSettings };
+
+/** The rules and default backends of all Ingresses that name the host; undefined when none does. */
+export function compileIngresses(
+  unit: Unit,
+  view: View,
+  options: CompileOptions,
+  findings: Findings,
+): IngressHost | undefined {
+  const participants: Participant[] = [];
+  for (const object of view.ingresses(unit)) {
+    if (!isOurs(object, view, options)) continue;
+    const key = objectKey("Ingress", object.metadata.namespace, object.metadata.name);
+    findings.reach(key);
+    participants.push({ key, object, settings: compileAnnotations(object) });
+  }
+  // The unit of an Ingress that names no usable host is no host.
+  if (participants.length === 0 || unit.includes("/")) return undefined;
+  participants.sort(oldestFirst);
+
+  const tls = compileIngressTls(unit, participants, view, options, findings);
+  const routes = new Map<string, ir.Route>();
+  for (const { participant, path, ...candidate } of candidates(unit, participants)) {
+    const compiled = compilePath(path.path, path.pathType, options);
+    if (!compiled.ok) continue;
+    const id = `${compiled.match.kind} ${compiled.match.path}`;
+    const holder = routes.get(id);
+    const { key, settings } = participant;
+    if (holder !== undefined) {
+      const isSame = holder.origin.object === key && holder.origin.at === candidate.at;
+      const fact: Fact = { code: "IngressPathHeld", holder: holder.origin.object as ObjectKey };
+      if (!isSame) findings.report({ object: key, at: candidate.at, subject: candidate.subject(undefined), ...fact });
+      continue;
+    }
+    const insecure = settings.redirects ? "redirect" : settings.allowsHttp ? "serve" : "absent";
+    const secure = tls === undefined ? "absent" : "serve";
+    if (insecure === "absent" && secure === "absent") {
+      findings.report({ object: key, at: candidate.at, subject: candidate.subject(undefined), code: "IngressNowhere" });
+    }
+    routes.set(id, {
+      match: compiled.match,
+      origin: { object: key, at: candidate.at },
+      action: action(participant, path, candidate, view, options, findings),
+      insecure,
+      secure,
+    });
+  }
+  return { routes: [...routes.values()], tls };
+}
+
+type Candidate = {
+  readonly participant: Participant;
+  readonly path: Ingress["rules"][number]["paths"][number];
+  readonly at: string;
+  /** Where the backend is named. */
+  readonly backendAt: string;
+  readonly subject: (service: string | undefined) => Subject;
+};
+
+/** Whoever comes first has a path. Default backends come after all rules: they take what is left. */
+function* candidates(unit: Unit, participants: readonly Participant[]): Generator<Candidate> {
+  for (const participant of participants) {
+    for (const [i, { host, paths }] of participant.object.rules.entries()) {
+      if (ingressHost(host) !== unit) continue;
+      if (paths.length === 0) yield* defaultBackendOf(participant, host);
+      for (const [j, path] of paths.entries()) {
+        const at = `spec.rules[${i}].http.paths[${j}]`;
+        const subject = (service: string | undefined) => pathSubject(host, path.path, service);
+        yield { participant, path, at, backendAt: `${at}.backend`, subject };
+      }
+    }
+  }
+  if (unit !== "*") return;
+  for (const participant of participants) yield* defaultBackendOf(participant, undefined);
+}
+
+function* defaultBackendOf(participant: Participant, host: string | undefined): Generator<Candidate> {
+  const { defaultBackend: backend, defaultBackendAt: at } = participant.object;
+  if (backend === undefined) return;
+  const path = { path: undefined, pathType: "ImplementationSpecific", backend } as const;
+  yield { participant, path, at, backendAt: at, subject: (service) => pathSubject(host, undefined, service) };
+}
+
+function action(
+  { key, object, settings }: Participant,
+  { path, backend }: Candidate["path"],
+  { backendAt, subject }: Pick<Candidate, "backendAt" | "subject">,
+  view: View,
+  options: CompileOptions,
+  findings: Findings,
+): ir.Action {
+  // An Ingress that could not be read as a whole serves nothing; its paths are not left to others.
+  if (object.notes.faults.length > 0 || backend === undefined) return { kind: "unavailable" };
+  const { cluster, facts } = upstream(object.metadata.namespace, backend, view, options);
+  for (const fact of facts) findings.report({ object: key, at: backendAt, subject: subject(backend.service), ...fact });
+  if (cluster === undefined) return { kind: "unavailable" };
+  return {
+    kind: "forward",
+    shares: [{ weight: 1, cluster }],
+    prefixRewrite: undefined,
+    timeout: settings.timeout,
+    retry: settings.retry,
+    allowsWebsockets: settings.websocketPaths.has(path ?? "/"),
+  };
+}
+
+/** Services have no settings for whoever uses them by way of an Ingress. */
+const NO_POLICIES: ir.ClusterPolicies = { loadBalancing: "roundRobin", healthCheck: undefined };
+
+function upstream(
+  namespace: string,
+  { service: name, port }: IngressBackend,
+  view: View,
+  options: CompileOptions,
+): { readonly cluster: ir.Cluster | undefined; readonly facts: readonly Fact[] } {
+  const ports = view.service(namespace, name)?.ports.filter(({ protocol }) => protocol === "TCP");
+  const number = port.kind === "number" ? port.number : ports?.find((known) => known.name === port.name)?.port;
+  if (number === undefined) {
+    const fact: Fact =
+      ports === undefined
+        ? { code: "ServiceNotFound", namespace }
+        : { code: "ServicePortNotFound", port: port.kind === "name" ? port.name : 0, available: ports.map(named) };
+    return { cluster: undefined, facts: [fact] };
+  }
+  const found = compileUpstream({ namespace, name, port: number }, NO_POLICIES, undefined, view, options);
+  if (found.kind === "broken") return { cluster: undefined, facts: [found.fact] };
+  return { cluster: found.cluster, facts: found.warnings };
+}
+
+function named({ name, port }: { readonly name: string; readonly port: number }): string | number {
+  return name === "" ? port : name;
+}

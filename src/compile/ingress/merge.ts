@@ -1,0 +1,69 @@
+import type { ObjectKey } from "../../api/object-key.ts";
+import type * as ir from "../../ir/ir.ts";
+import type { Findings } from "../findings.ts";
+import type { Fact, Subject } from "../problems.ts";
+import type { IngressHost } from "./host.ts";
+
+/** What a root publishes, as far as Ingresses of its host have to give way to it. */
+type Root = Pick<ir.Host, "routes" | "tls" | "tcpProxy">;
+
+/**
+ * What is left of a host's Ingresses beside the root that holds the host. The root's certificate and version of TLS are
+ * those of the host. On each port, a path that the root has is the root's, even if it answers 503 there.
+ */
+export function besideRoot(
+  host: string,
+  ingresses: IngressHost,
+  root: Root,
+  holder: ObjectKey | undefined,
+  findings: Findings,
+): IngressHost {
+  const tls = tlsBesideRoot(host, ingresses, root, holder, findings);
+  const held = new Map(root.routes.map((route) => [route.match.path, route]));
+  const routes = ingresses.routes.flatMap((route): ir.Route[] => {
+    const isSecure = tls !== undefined;
+    const alone: ir.Route = isSecure ? route : { ...route, secure: "absent" };
+    const rival = held.get(withoutTrailingSlash(route.match));
+    if (rival === undefined) return [alone];
+    const { object, at } = route.origin;
+    const subject: Subject = { kind: "route", match: `${host}${route.match.path}` };
+    const fact: Fact = { code: "IngressPathHeld", holder: rival.origin.object as ObjectKey };
+    findings.report({ object: object as ObjectKey, at, subject, ...fact });
+    // Of the others, the root's route takes what both match: it comes first.
+    if (route.match.kind !== "exact" && route.match.kind !== "prefix") return [alone];
+    const insecure = rival.insecure === "absent" ? alone.insecure : "absent";
+    const secure = rival.secure === "absent" ? alone.secure : "absent";
+    return insecure === "absent" && secure === "absent" ? [] : [{ ...alone, insecure, secure }];
+  });
+  return { routes, tls };
+}
+
+function tlsBesideRoot(
+  host: string,
+  { tls }: IngressHost,
+  root: Root,
+  holder: ObjectKey | undefined,
+  findings: Findings,
+): IngressHost["tls"] {
+  if (tls === undefined || holder === undefined) return tls;
+  const { at } = tls.certificate.origin;
+  const object = tls.certificate.origin.object as ObjectKey;
+  const report = (fact: Fact) => findings.report({ object, at, subject: { kind: "object" }, ...fact });
+  if (root.tcpProxy !== undefined) {
+    report({ code: "IngressHttpsHeld", host, holder, reason: "forwards its connections" });
+    return undefined;
+  }
+  if (root.tls === undefined) return tls;
+  if (root.tls.minimumVersion < tls.minimumVersion) {
+    report({ code: "IngressHttpsHeld", host, holder, reason: `serves it from TLS ${root.tls.minimumVersion}` });
+    return undefined;
+  }
+  if (root.tls.certificate.chainPem !== tls.certificate.chainPem) {
+    report({ code: "IngressCertificateHeld", host, holder });
+  }
+  return tls;
+}
+
+function withoutTrailingSlash({ path }: ir.PathMatch): string {
+  return path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path;
+}

@@ -1,0 +1,78 @@
+import type { FieldNote } from "../../api/decode.ts";
+import { hostnamePatternFault, ingressHost } from "../../api/hostname.ts";
+import type { Ingress } from "../../api/ingress.ts";
+import type { ObjectKey } from "../../api/object-key.ts";
+import { neverMatches } from "../ingressroute/paths.ts";
+import type { CompileOptions } from "../options.ts";
+import type { Fact, Problem, Subject } from "../problems.ts";
+import { compileAnnotations } from "./annotations.ts";
+import { compilePath } from "./paths.ts";
+
+const OBJECT: Subject = { kind: "object" };
+
+/** Everything that is the matter with an Ingress by itself, whatever else exists. */
+export function ingressProblems(
+  key: ObjectKey,
+  ingress: Ingress,
+  options: Pick<CompileOptions, "regexFault" | "minimumTlsVersion">,
+): readonly Problem[] {
+  const problems: Problem[] = [];
+  const report = (at: string, fact: Fact, subject: Subject = OBJECT) => {
+    problems.push({ object: key, at, subject, ...fact });
+  };
+  const note = (code: "InvalidField" | "FieldIgnored", { at, reason }: FieldNote) => {
+    report(at, { code, field: at, reason });
+  };
+  const { notes, rules, tls, defaultBackend } = ingress;
+  for (const fault of notes.faults) note("InvalidField", fault);
+  for (const warning of notes.warnings) note("FieldIgnored", warning);
+  const settings = compileAnnotations(ingress);
+  for (const { at, fact } of settings.problems) report(at, fact);
+  const version = settings.minimumTlsVersion;
+  if (version !== undefined && version < options.minimumTlsVersion) {
+    const { key: annotation = "" } = ingress.annotations["tls-minimum-protocol-version"] ?? {};
+    const at = `metadata.annotations[${JSON.stringify(annotation)}]`;
+    report(at, { code: "TlsVersionRaised", version, minimum: options.minimumTlsVersion });
+  }
+
+  const isRead = notes.faults.length === 0;
+  if (isRead && rules.length === 0 && defaultBackend === undefined) report("spec", { code: "IngressWithoutBackend" });
+  for (const [i, { host, paths }] of rules.entries()) {
+    const at = `spec.rules[${i}]`;
+    const reason = hostnamePatternFault(ingressHost(host));
+    if (reason !== undefined) report(`${at}.host`, { code: "IngressHostInvalid", host: host ?? "", reason });
+    if (isRead && paths.length === 0 && defaultBackend === undefined) report(at, { code: "IngressWithoutBackend" });
+    for (const [j, { path, pathType }] of paths.entries()) {
+      // What could not be read is told already.
+      if (pathType === undefined) continue;
+      const compiled = compilePath(path, pathType, options);
+      const subject = pathSubject(host, path);
+      const pathAt = `${at}.http.paths[${j}].path`;
+      if (!compiled.ok) report(pathAt, { code: "IngressPathInvalid", reason: compiled.reason }, subject);
+      else if (compiled.match.kind !== "regex") {
+        const never = neverMatches(compiled.match.path);
+        if (never !== undefined) report(pathAt, { code: "RouteNeverMatches", reason: never }, subject);
+      }
+    }
+  }
+  const hosts = new Set(rules.map(({ host }) => ingressHost(host)));
+  for (const [i, entry] of tls.entries()) {
+    for (const [j, host] of entry.hosts.entries()) {
+      if (!isUsed(host.toLowerCase(), hosts))
+        report(`spec.tls[${i}].hosts[${j}]`, { code: "IngressTlsHostUnused", host });
+    }
+  }
+  return problems;
+}
+
+/** The subject of a sentence about one path of a rule. */
+export function pathSubject(host: string | undefined, path: string | undefined, service?: string): Subject {
+  const match = `${host ?? ""}${path ?? "/"}`;
+  return service === undefined ? { kind: "route", match } : { kind: "route", match, service };
+}
+
+function isUsed(tlsHost: string, hosts: ReadonlySet<string>): boolean {
+  if (tlsHost === "*") return false;
+  if (hosts.has(tlsHost)) return true;
+  return tlsHost.startsWith("*.") && [...hosts].some((host) => host.replace(/^[^.]*/, "*") === tlsHost);
+}

@@ -1,0 +1,90 @@
+import type { Ingress } from "../../api/ingress.ts";
+import type { ObjectKey } from "../../api/object-key.ts";
+import type * as ir from "../../ir/ir.ts";
+import type { Unit, View } from "../../store/view.ts";
+import type { Findings } from "../findings.ts";
+import type { CompileOptions } from "../options.ts";
+import type { Fact } from "../problems.ts";
+import { findCertificate } from "../tls.ts";
+import type { Participant } from "./host.ts";
+
+/**
+ * What puts the host on the secure port: the certificate of the oldest Ingress that has a usable one, and the newest version
+ * of TLS that any of those with a certificate asks for.
+ */
+export function compileIngressTls(
+  unit: Unit,
+  participants: readonly Participant[],
+  view: View,
+  options: CompileOptions,
+  findings: Findings,
+): ir.HostTls | undefined {
+  // Certificates are for names: as Kubernetes has it, TLS does not work for rules without a host.
+  if (unit === "*") return undefined;
+  let certificate: ir.Certificate | undefined;
+  let minimumVersion = options.minimumTlsVersion;
+  for (const { key, object, settings } of participants) {
+    if (object.notes.faults.length > 0) continue;
+    const index = entryFor(unit, object.tls);
+    const entry = object.tls[index];
+    if (entry === undefined) continue;
+    const at = `spec.tls[${index}].secretName`;
+    const report = (fact: Fact) => findings.report({ object: key, at, subject: { kind: "object" }, ...fact });
+    const { secretName = "" } = entry;
+    const { value, facts } = findCertificate(
+      { host: unit, namespace: object.metadata.namespace, origin: { object: key, at } },
+      secretName,
+      view,
+      options,
+    );
+    if (value === undefined) {
+      for (const fact of facts) {
+        report({ code: "IngressTlsUnusable", host: unit, secret: secretName, reason: reasonOf(fact) });
+      }
+      continue;
+    }
+    if (settings.minimumTlsVersion !== undefined && settings.minimumTlsVersion > minimumVersion) {
+      minimumVersion = settings.minimumTlsVersion;
+    }
+    if (certificate === undefined) {
+      certificate = value;
+      for (const fact of facts) report(fact);
+    } else if (certificate.chainPem !== value.chainPem) {
+      report({ code: "IngressCertificateHeld", host: unit, holder: certificate.origin.object as ObjectKey });
+    }
+  }
+  if (certificate !== undefined && unit.startsWith("*") && minimumVersion !== options.minimumTlsVersion) {
+    // The version is chosen by server name, and Envoy knows no wildcards there.
+    const { object, at } = certificate.origin;
+    const fact: Fact = { code: "IngressTlsVersionUnusable", host: unit, version: minimumVersion };
+    findings.report({ object: object as ObjectKey, at, subject: { kind: "object" }, ...fact });
+    return undefined;
+  }
+  return certificate && { certificate, minimumVersion };
+}
+
+/** The entry that names the host; else one whose wildcard covers it; else one that names none, which is for all hosts. */
+function entryFor(host: string, tls: Ingress["tls"]): number {
+  const wildcard = host.replace(/^[^.]*/, "*");
+  const naming = (name: string) => tls.findIndex(({ hosts }) => hosts.some((each) => each.toLowerCase() === name));
+  const [exact, covering] = [naming(host), naming(wildcard)];
+  if (exact >= 0) return exact;
+  return covering >= 0 ? covering : tls.findIndex(({ hosts }) => hosts.length === 0);
+}
+
+function reasonOf(fact: Fact): string {
+  switch (fact.code) {
+    case "TlsSecretMissing":
+      return "it names no Secret";
+    case "TlsSecretNameInvalid":
+      return "this is neither a name nor a namespace and a name with a slash between them";
+    case "TlsSecretNotFound":
+      return "there is no such Secret";
+    case "TlsSecretNotDelegated":
+      return `no TLSCertificateDelegation lets namespace ${fact.namespace} use it`;
+    case "TlsSecretUnusable":
+      return fact.reason;
+    default:
+      throw new Error(`a certificate is not refused with ${fact.code}`);
+  }
+}
