@@ -228,6 +228,8 @@ export class XdsStream {
   #collect(type: ResourceType, names: Set<string>): Draft | undefined {
     const ledger = this.#state.ledgers[type];
     const parts: Part[] = [];
+    // With its first scopes Envoy opens the listener: in parts, it would answer 404 for the hosts that are still to come.
+    const maxBytes = type === "scopedRoute" && !ledger.answered ? Number.POSITIVE_INFINITY : MAX_RESPONSE_BYTES;
     let bytes = 0;
     for (const name of names) {
       this.#examined++;
@@ -248,7 +250,7 @@ export class XdsStream {
       }
       const entry = this.#state.entry(type, name);
       bytes += entry?.wrapped.length ?? name.length;
-      if (bytes > MAX_RESPONSE_BYTES && parts.length > 0) break;
+      if (bytes > maxBytes && parts.length > 0) break;
       names.delete(name);
       parts.push({ name, version, origins: entry?.resource.origins ?? [] });
     }

@@ -420,11 +420,22 @@ describe("a socket that is full", () => {
 });
 
 describe("size and work", () => {
+  const big = (rev: number) =>
+    Array.from({ length: 9 }, (_, index) => ({
+      ...scope(`s${index}`, [], rev),
+      body: new Uint8Array(MAX_RESPONSE_BYTES / 4 - 1000),
+    }));
+
+  test("the first scopes come all at once, because a listener opens with them", () => {
+    const driver = Driver.with(...big(1));
+    expect(driver.request("scopedRoute").map(({ set }) => set.length)).toEqual([9]);
+  });
+
   test("a large push is split", () => {
-    const body = new Uint8Array(MAX_RESPONSE_BYTES / 4 - 1000);
-    const big = Array.from({ length: 9 }, (_, index) => ({ ...scope(`s${index}`, []), body }));
-    const driver = Driver.with(...big);
-    const sizes = [driver.request("scopedRoute"), driver.ack("scopedRoute"), driver.ack("scopedRoute")];
+    const driver = Driver.with(...big(1));
+    driver.request("scopedRoute");
+    driver.ack("scopedRoute");
+    const sizes = [driver.apply({ set: big(2) }), driver.ack("scopedRoute"), driver.ack("scopedRoute")];
     expect(sizes.map(([response]) => response?.set.length)).toEqual([4, 4, 1]);
   });
 
