@@ -28,8 +28,9 @@ const CONNECT_TIMEOUT = { seconds: 2n };
 
 export function clusterDraft(name: string, cluster: ir.Cluster): Draft {
   const { service, endpoints } = cluster;
+  // Nobody waits with a route that asks for TLS: until the checks have answered, the one before would go on without it.
   const warming: Pick<Draft, "warmsByHealthCheck"> =
-    cluster.healthCheck === undefined ? {} : { warmsByHealthCheck: true };
+    cluster.healthCheck === undefined || cluster.tls !== undefined ? {} : { warmsByHealthCheck: true };
   const draft = {
     type: "cluster",
     name,

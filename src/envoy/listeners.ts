@@ -94,20 +94,54 @@ function versionChain(version: ir.TlsVersion): string {
   return `https-tls-${version}`;
 }
 
-/** By the server name that the client asks for; most take the chain of the lowest version. */
+/** By the server name that the client asks for; most take the chain of the lowest version, and some have none. */
 function chooseFilterChain(options: ListenerOptions, exceptions: readonly ir.Host[]): MatcherInit {
-  const onNoMatch = filterChainNamed(versionChain(options.minimumTlsVersion));
-  if (exceptions.length === 0) return { onNoMatch };
-  const map = Object.fromEntries(exceptions.map((host) => [host.name, filterChainNamed(chainOf(host, options))]));
   const input = {
     name: "server_name",
     typedConfig: anyPack(ServerNameInputSchema, create(ServerNameInputSchema)),
   };
+  const ordinary: MatcherInit = {
+    matcherType: {
+      case: "matcherList",
+      value: {
+        matchers: [
+          {
+            predicate: {
+              matchType: {
+                case: "singlePredicate",
+                value: {
+                  input,
+                  matcher: {
+                    case: "valueMatch",
+                    value: {
+                      matchPattern: {
+                        case: "safeRegex",
+                        value: { regex: HOST_CHARACTERS, engineType: { case: "googleRe2", value: {} } },
+                      },
+                    },
+                  },
+                },
+              },
+            },
+            onMatch: filterChainNamed(versionChain(options.minimumTlsVersion)),
+          },
+        ],
+      },
+    },
+  };
+  if (exceptions.length === 0) return ordinary;
+  const map = Object.fromEntries(exceptions.map((host) => [host.name, filterChainNamed(chainOf(host, options))]));
   return {
     matcherType: { case: "matcherTree", value: { input, treeType: { case: "exactMatchMap", value: { map } } } },
-    onNoMatch,
+    onNoMatch: { onMatch: { case: "matcher", value: ordinary } },
   };
 }
+
+/**
+ * What a server name may consist of. Every other connection is closed before Envoy asks for a certificate: a name of bytes
+ * that are no text cannot be answered over xDS, and asking for one again and again cuts Envoy off from all others.
+ */
+const HOST_CHARACTERS = "[-A-Za-z0-9._]+";
 
 function chainOf({ name, tls, tcpProxy }: ir.Host, options: ListenerOptions): string {
   return tcpProxy === undefined ? versionChain(tls?.minimumVersion ?? options.minimumTlsVersion) : tcpChain(name);

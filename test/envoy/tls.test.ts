@@ -1,5 +1,7 @@
+import { randomBytes } from "node:crypto";
 import { Agent as HttpsAgent } from "node:https";
-import { Socket } from "node:net";
+import { connect, Socket } from "node:net";
+import { buffer } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { objects, serviceYaml } from "../objects.ts";
 import { createAuthority, type Identity } from "../parts/authority.ts";
@@ -9,6 +11,8 @@ import { describeWithEnvoy } from "./suite.ts";
 import { startWorld, type World } from "./world.ts";
 
 const authority = createAuthority("test");
+/** The first byte of a message that ends a handshake. */
+const ALERT = 0x15;
 
 function secretYaml(name: string, { certPem, keyPem }: Identity, namespace = "default"): string {
   const stringData = JSON.stringify({ "tls.crt": certPem, "tls.key": keyPem });
@@ -89,6 +93,22 @@ describeWithEnvoy("TLS on a real Envoy", (binary) => {
       /alert|socket hang up|ECONNRESET|disconnected/,
     );
   });
+
+  test.each(["ff", "c328", "eda080", "00", "2f", "7c"])(
+    "a server name of the bytes %s costs nobody else anything",
+    async (bytes) => {
+      const { xds } = world.running();
+      const [before] = xds.envoys();
+      const socket = connect(world.httpsPort, "127.0.0.1");
+      socket.write(clientHello(Buffer.from(bytes, "hex")));
+      // Closed without a word, or with an alert.
+      const answer = await buffer(socket).catch((error: NodeJS.ErrnoException) => Buffer.from(error.code ?? ""));
+      expect(answer[0] === ALERT || ["", "ECONNRESET"].includes(answer.toString())).toBe(true);
+      expect((await get("a.example.com")).status).toBe(200);
+      expect(xds.envoys()[0]?.address).toBe(before?.address);
+      expect(world.log()).not.toContain("not an Envoy");
+    },
+  );
 
   test.each([
     ["a.example.com", "TLSv1.1", true],
@@ -192,6 +212,32 @@ spec: { delegations: [{ secretName: wildcard, targetNamespaces: [other, default]
     agent.destroy();
   });
 });
+
+/** The first message of a TLS 1.2 client that asks for this server name. No library sends one that is no text. */
+function clientHello(serverName: Buffer): Buffer {
+  const sized = (bytes: number, ...parts: readonly Buffer[]): Buffer => {
+    const body = Buffer.concat(parts);
+    const length = Buffer.alloc(bytes);
+    length.writeUIntBE(body.length, 0, bytes);
+    return Buffer.concat([length, body]);
+  };
+  const hex = (text: string) => Buffer.from(text, "hex");
+  const extension = (type: string, body: Buffer) => Buffer.concat([hex(type), sized(2, body)]);
+  const extensions = [
+    extension("0000", sized(2, hex("00"), sized(2, serverName))),
+    extension("000a", sized(2, hex("0017001d"))),
+    extension("000d", sized(2, hex("04030804"))),
+  ];
+  const hello = Buffer.concat([
+    hex("0303"),
+    randomBytes(32),
+    sized(1),
+    sized(2, hex("c02bc02f")),
+    sized(1, hex("00")),
+    sized(2, ...extensions),
+  ]);
+  return Buffer.concat([hex("160301"), sized(2, hex("01"), sized(3, hello))]);
+}
 
 /** Tells which connections it has opened so far. */
 class Agent extends HttpsAgent {
