@@ -1,5 +1,5 @@
+import type { CompileOptions } from "../compile/options.ts";
 import type { ListenerOptions } from "../envoy/listeners.ts";
-import type { TlsVersion } from "../ir/ir.ts";
 import type { TranslateOptions } from "../translate/translator.ts";
 import { digest } from "./digest.ts";
 import { readCertificates } from "./key-pairs.ts";
@@ -7,13 +7,7 @@ import { regexFault } from "./regexes.ts";
 import { rememberedCertificates } from "./remembered-certificates.ts";
 
 /** What whoever runs Isoline decides about how objects are translated. */
-export type Settings = {
-  /** Namespaces where a root may live; empty means anywhere. */
-  readonly rootNamespaces: readonly string[];
-  readonly ingressClass: string;
-  readonly allowLoopbackExternalName: boolean;
-  readonly disablePermitInsecure: boolean;
-  readonly minimumTlsVersion: TlsVersion;
+export type Settings = Omit<CompileOptions, "readCertificates" | "regexFault"> & {
   /** Where Envoy listens, and whether it writes an access log. */
   readonly envoy: Omit<ListenerOptions, "minimumTlsVersion">;
 };

@@ -1,11 +1,11 @@
 import type { HealthCheck, IngressRoute } from "../../api/ingress-route.ts";
 import { type ObjectKey, objectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
-import { classOf, type Problem } from "../problems.ts";
 import { cycleThrough } from "./cycle.ts";
 import { isInside, withoutTrailingSlash } from "./paths.ts";
+import { reportSelf } from "./report-self.ts";
 import { brokenRoute, type Context, compileServiceRoutes } from "./routes.ts";
-import { routeSubject, selfProblems } from "./self-check.ts";
+import { routeSubject } from "./self-check.ts";
 import { Zone } from "./zone.ts";
 
 /**
@@ -103,19 +103,13 @@ type Visit = Candidate & {
 };
 
 function lookAt({ key, ingressRoute, healthCheck }: Candidate, context: Context): Looked {
-  let isInvalid = false;
-  const report = (problem: Problem): void => {
-    if (classOf(problem) === "A") isInvalid = true;
-    context.report(problem);
-  };
-  context.reach(key);
-  for (const problem of selfProblems(key, ingressRoute)) report(problem);
+  const { report, isInvalid } = reportSelf(key, ingressRoute, context);
   // With a tcpproxy of its own it needs none by itself, but here a route leads to it.
   if (ingressRoute.tcpProxy !== undefined && ingressRoute.routes.length === 0) {
     report({ object: key, at: "spec.routes", subject: { kind: "object" }, code: "RoutesMissing" });
   }
   const serviceRoutes = compileServiceRoutes(key, ingressRoute, healthCheck, { ...context, report });
-  return { isInvalid, serviceRoutes };
+  return { isInvalid: isInvalid(), serviceRoutes };
 }
 
 /** Whether every route of the object lies inside the prefix that the parent delegates to it. */

@@ -1,10 +1,10 @@
 import type { HealthCheck, IngressRoute } from "../../api/ingress-route.ts";
 import { type ObjectKey, objectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
-import { classOf, type Problem, type Subject } from "../problems.ts";
+import type { Subject } from "../problems.ts";
 import { cycleThrough } from "./cycle.ts";
+import { reportSelf } from "./report-self.ts";
 import type { Context } from "./routes.ts";
-import { selfProblems } from "./self-check.ts";
 import { compileShares } from "./shares.ts";
 
 const SUBJECT: Subject = { kind: "tcpproxy" };
@@ -50,13 +50,7 @@ function lookAt(
   { key, ingressRoute, healthCheck }: Holder,
   context: Context,
 ): { readonly isInvalid: boolean; readonly shares: readonly ir.Share[] } {
-  let isInvalid = false;
-  const report = (problem: Problem): void => {
-    if (classOf(problem) === "A") isInvalid = true;
-    context.report(problem);
-  };
-  context.reach(key);
-  for (const problem of selfProblems(key, ingressRoute)) report(problem);
+  const { report, isInvalid } = reportSelf(key, ingressRoute, context);
   if (ingressRoute.tcpProxy === undefined) {
     report({ object: key, at: "spec.tcpproxy", subject: { kind: "object" }, code: "TcpProxyMissing" });
     return { isInvalid: true, shares: [] };
@@ -73,7 +67,7 @@ function lookAt(
     },
     { ...context, report },
   );
-  return { isInvalid, shares: shares.every(({ cluster }) => cluster === undefined) ? [] : shares };
+  return { isInvalid: isInvalid(), shares: shares.every(({ cluster }) => cluster === undefined) ? [] : shares };
 }
 
 /** Undefined: the object does not delegate. "nobody": what it delegates to is not there. */
