@@ -11,6 +11,7 @@ import {
   startApiServer,
   tokenBoundTo,
 } from "../parts/api-server.ts";
+import { startFaultProxy } from "../parts/fault-proxy.ts";
 import { KubeAdmin, type KubeObject, type WatchEvent } from "../parts/kube-admin.ts";
 import { listening } from "../parts/listening.ts";
 import { sharedCluster, sharedServer } from "./suite.ts";
@@ -103,6 +104,23 @@ describe("the shared API server", () => {
     });
     await expect(whoAmI(late)).rejects.toMatchObject({ status: 401 });
     await late.close();
+  });
+
+  test("is reached through a proxy with faults", async () => {
+    const proxy = await startFaultProxy(sharedServer());
+    const user = new KubeAdmin({ ...proxy, token: sharedServer().adminToken });
+    try {
+      const namespace = await user.freshNamespace();
+      await user.apply(configMap(namespace, { colour: "blue" }));
+      const off = proxy.truncate({ afterBytes: 100 });
+      await expect(user.list("ConfigMap", namespace)).rejects.toThrow(/closed|terminated|aborted/i);
+      off();
+      const [first] = await eventsOf(user.watch("ConfigMap", namespace), 1);
+      expect(first).toMatchObject({ type: "ADDED", object: { data: { colour: "blue" } } });
+    } finally {
+      await user.close();
+      await proxy.stop();
+    }
   });
 
   test("is named by a kubeconfig", () => {
