@@ -86,10 +86,10 @@ export function switchFlag(name: string, help: string): Flag<boolean> {
   return { name, argument: undefined, help, fallback: false, parse };
 }
 
-export function countFlag(name: string, help: string, fallback: number): Flag<number> {
+export function countFlag(name: string, help: string, fallback: number, lowest: 0 | 1): Flag<number> {
   const parse = (text: string) => {
-    if (/^[1-9]\d{0,8}$/.test(text)) return Number(text);
-    throw new UsageError("must be a number from 1 to 999999999");
+    if (/^(0|[1-9]\d{0,8})$/.test(text) && Number(text) >= lowest) return Number(text);
+    throw new UsageError(`must be a number from ${lowest} to 999999999`);
   };
   return { name, argument: "number", help, fallback, parse };
 }

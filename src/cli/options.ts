@@ -96,13 +96,19 @@ const ADMIN_PORT = portFlag("admin-port", "have it on this port of a loopback ad
 const ADMIN_ADDRESS = loopbackFlag("admin-address", "that loopback address, 127.0.0.1 if not given");
 const STATS_ADDRESS = addressFlag("stats-address", "address of Envoy's /ready and /stats/prometheus", "127.0.0.1");
 const STATS_PORT = portFlag("stats-port", "port of Envoy's /ready and /stats/prometheus", 8002, 1);
-const MAX_HEAP = countFlag("envoy-max-heap-mib", "MiB of memory near which Envoy begins to refuse work", 2048);
-const MAX_CONNECTIONS = countFlag("envoy-max-connections", "how many connections of clients Envoy accepts", 50_000);
+const MAX_HEAP = countFlag("envoy-max-heap-mib", "MiB of memory near which Envoy begins to refuse work", 2048, 1);
+const MAX_CONNECTIONS = countFlag("envoy-max-connections", "how many connections of clients Envoy accepts", 50_000, 1);
 const ACCESS_LOG = choiceFlag(
   "envoy-access-log",
   "whether Envoy writes a line of JSON for each request to its standard output",
   ["on", "off"],
   "on",
+);
+const TRUSTED_HOPS = countFlag(
+  "envoy-trusted-hops",
+  "how many proxies in front of Envoy are believed in what they say of clients, such as x-forwarded-for; with 0, that is removed",
+  0,
+  0,
 );
 const CONTROLLER_ADDRESS = hostFlag(
   "xds-address",
@@ -120,6 +126,7 @@ const MINIMUM_TLS = choiceFlag(
 );
 
 const CORE_FLAGS = [ROOT_NAMESPACES, INGRESS_CLASS, DISABLE_PERMIT_INSECURE, MINIMUM_TLS, ALLOW_LOOPBACK];
+const ENVOY_FLAGS = [ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT, TRUSTED_HOPS];
 const TLS_FLAGS = [XDS_CERT, XDS_KEY, XDS_CA, INSECURE];
 const LOG_FLAGS = [LOG_LEVEL, LOG_FORMAT];
 
@@ -139,7 +146,7 @@ export function readCommandLine(args: readonly string[], version: string): Comma
   const serve = command("serve", "run the controller", [
     FILES,
     ...[XDS_ADDRESS, XDS_PORT, ...TLS_FLAGS],
-    ...[HTTP_ADDRESS, HTTP_PORT, ENVOY_ADDRESS, ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT, ACCESS_LOG],
+    ...[HTTP_ADDRESS, HTTP_PORT, ENVOY_ADDRESS, ...ENVOY_FLAGS, ACCESS_LOG],
     ...[...CORE_FLAGS, ...LOG_FLAGS],
   ]).action(() => {
     const read = <T>(flag: Flag<T>): T => readFlag(serve, env, flag);
@@ -159,7 +166,7 @@ export function readCommandLine(args: readonly string[], version: string): Comma
   // Its own Envoy is told which port it is.
   const devPort = { ...XDS_PORT, fallback: 0 };
   const dev = command("dev <folder>", "run the controller and an Envoy on this machine, from a folder of files", [
-    ...[ECHO, ENVOY, devPort, HTTP_ADDRESS, HTTP_PORT, devAddress, ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT],
+    ...[ECHO, ENVOY, devPort, HTTP_ADDRESS, HTTP_PORT, devAddress, ...ENVOY_FLAGS],
     ...[devAccessLog, MAX_HEAP, MAX_CONNECTIONS],
     ...[...CORE_FLAGS, devLevel, LOG_FORMAT],
   ]).action((folder: string) => {
@@ -206,7 +213,7 @@ export function readCommandLine(args: readonly string[], version: string): Comma
   const translate = command(
     "translate <paths...>",
     "print what Envoy would be sent for the objects in files and folders",
-    [...[...CORE_FLAGS, ENVOY_ADDRESS, ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT, ACCESS_LOG]],
+    [...CORE_FLAGS, ENVOY_ADDRESS, ...ENVOY_FLAGS, ACCESS_LOG],
   ).action((paths: readonly string[]) => {
     const read = <T>(flag: Flag<T>): T => readFlag(translate, env, flag);
     const envoy = envoyListeners(read, ENVOY_ADDRESS, ACCESS_LOG);
@@ -241,6 +248,7 @@ function envoyListeners(read: Read, address: Flag<string>, accessLog: typeof ACC
     httpPort: read(ENVOY_HTTP_PORT),
     httpsPort: read(ENVOY_HTTPS_PORT),
     accessLog: read(accessLog) === "on",
+    trustedHops: read(TRUSTED_HOPS),
   };
 }
 

@@ -8,7 +8,7 @@ import { rememberedCertificates } from "./remembered-certificates.ts";
 
 /** What whoever runs Isoline decides about how objects are translated. */
 export type Settings = Omit<CompileOptions, "readCertificates" | "regexFault"> & {
-  /** Where Envoy listens, and whether it writes an access log. */
+  /** Where Envoy listens, and what holds for all who connect to it. */
   readonly envoy: Omit<ListenerOptions, "minimumTlsVersion">;
 };
 

@@ -48,10 +48,12 @@ export function edgeCluster(): Init<typeof ClusterSchema> {
   };
 }
 
-export function edgeManager(): Init<typeof HttpConnectionManagerSchema> {
+/** `trustedHops` is how many proxies in front of Envoy are believed in what they say of clients. */
+export function edgeManager(trustedHops: number): Init<typeof HttpConnectionManagerSchema> {
   return {
-    // The address of a client is that of its connection.
+    // The address of a client is that of its connection, or what the outermost trusted proxy says.
     useRemoteAddress: true,
+    xffNumTrustedHops: trustedHops,
     // No client has this address, so none is one of our own. Without any range Envoy takes private addresses for internal.
     internalAddressConfig: { cidrRanges: [{ addressPrefix: "0.0.0.0", prefixLen: 32 }] },
     // Delegation is decided by path, so a path must mean the same to Envoy, to compile and to the backend.
@@ -72,15 +74,30 @@ export function edgeManager(): Init<typeof HttpConnectionManagerSchema> {
   };
 }
 
+/** By these, proxies tell backends of clients. Many a backend believes them without knowing who set them. */
+const TOLD_BY_PROXIES = {
+  // Such as x-forwarded-for, -host, -port, -proto, -prefix and -user.
+  prefixes: ["x-forwarded", "forwarded"],
+  names: [
+    ...["x-real-ip", "x-client-ip", "x-cluster-client-ip", "client-ip", "true-client-ip"],
+    ...["x-scheme", "x-url-scheme", "front-end-https"],
+    // Some frameworks route by these, past the path that Envoy has matched.
+    ...["x-original-url", "x-original-uri", "x-original-host", "x-rewrite-url"],
+  ],
+};
+
 /**
- * What a client must not tell a backend, because backends know it from Envoy: every x-envoy header, and of other headers that
- * Envoy answers for the spellings with underscores, which some backends (CGI, WSGI) take for the same.
+ * Removes what a client must not tell a backend: what proxies tell of clients, unless some in front of Envoy are trusted to
+ * have told it, and what is Envoy's own. Of both also the spellings with underscores, which no proxy uses, and which some
+ * backends (CGI, WSGI) take for the same.
  */
-export function removeForgeries(): Init<typeof HeaderMutationSchema>[] {
-  // By prefixes and names: regular expressions for the same took twice the time.
-  const prefixes = ["x-envoy-", "x-envoy_", "x_envoy", "x_forwarded", "x-forwarded_"];
+export function removeForgeries(trustedHops: number): Init<typeof HeaderMutationSchema>[] {
+  const told = trustedHops === 0 ? TOLD_BY_PROXIES : { prefixes: [], names: [] };
+  // By prefixes and names, because Envoy may be set to refuse regular expressions as large as this would be.
+  const prefixes = ["x-envoy-", "x-envoy_", "x_envoy", "x_forwarded", "x-forwarded_", ...told.prefixes];
   const names = [
-    ...["x-forwarded-client_cert", "x_request_id", "x_request-id", "x-request_id"],
+    ...["x-request-id", "forwarded-for", ...TOLD_BY_PROXIES.names].flatMap(spellingsWithUnderscores),
+    ...["x-forwarded-client_cert", ...told.names],
     // Of the headers that frame a message.
     ...["content_length", "transfer_encoding"],
   ];
@@ -91,6 +108,16 @@ export function removeForgeries(): Init<typeof HeaderMutationSchema>[] {
     }),
     ...names.map((value): Init<typeof HeaderMutationSchema> => ({ action: { case: "remove", value } })),
   ];
+}
+
+/** `a-b-c` is also `a_b-c`, `a-b_c` and `a_b_c`. */
+function spellingsWithUnderscores(name: string): readonly string[] {
+  const [first = "", ...rest] = name.split("-");
+  const all = rest.reduce(
+    (starts, part) => starts.flatMap((start) => [`${start}-${part}`, `${start}_${part}`]),
+    [first],
+  );
+  return all.filter((spelling) => spelling !== name);
 }
 
 /** The kernel finds out about peers that have gone without a word; connections that Envoy accepts inherit this. */

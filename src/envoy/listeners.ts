@@ -31,6 +31,8 @@ export type ListenerOptions = {
   readonly minimumTlsVersion: ir.TlsVersion;
   /** Whether Envoy writes a line for each request. */
   readonly accessLog: boolean;
+  /** How many proxies in front of Envoy are believed in what they say of clients. */
+  readonly trustedHops: number;
 };
 
 export const HTTPS_LISTENER = "https";
@@ -266,7 +268,7 @@ function socketAddress(address: string, port: number) {
 function connectionManager(statPrefix: string, scope: string, options: ListenerOptions) {
   const ads = { configSourceSpecifier: { case: "ads" as const, value: {} }, resourceApiVersion: ApiVersion.V3 };
   const manager = create(HttpConnectionManagerSchema, {
-    ...edgeManager(),
+    ...edgeManager(options.trustedHops),
     statPrefix,
     accessLog: accessLog(options.accessLog),
     routeSpecifier: {
@@ -298,7 +300,7 @@ function connectionManager(statPrefix: string, scope: string, options: ListenerO
           HeaderMutationSchema,
           create(HeaderMutationSchema, {
             mutations: [
-              ...removeForgeries(),
+              ...removeForgeries(options.trustedHops),
               {
                 action: {
                   case: "append",

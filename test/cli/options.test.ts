@@ -25,7 +25,7 @@ test("serve has the defaults of the documentation", () => {
       files: "manifests",
       xds: { address: "127.0.0.1", port: 8001, tls: undefined },
       http: { address: "127.0.0.1", port: 8000 },
-      envoy: { address: "0.0.0.0", httpPort: 8080, httpsPort: 8443, accessLog: true },
+      envoy: { address: "0.0.0.0", httpPort: 8080, httpsPort: 8443, accessLog: true, trustedHops: 0 },
       rootNamespaces: [],
       ingressClass: "contour",
       allowLoopbackExternalName: false,

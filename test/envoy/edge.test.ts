@@ -3,8 +3,10 @@ import { connect as connectHttp2 } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { withCertificates } from "../cases.ts";
 import { objects, rootYaml, serviceYaml } from "../objects.ts";
 import { type Scripted, startScripted } from "../parts/backends.ts";
+import { requestHttps } from "../parts/clients.ts";
 import { eventually, freePort, type Reply, request } from "./harness.ts";
 import { describeWithEnvoy } from "./suite.ts";
 import { startWorld, type World } from "./world.ts";
@@ -12,12 +14,63 @@ import { startWorld, type World } from "./world.ts";
 const LOOPBACK = "127.0.0.1";
 const SETTLE_MS = 5000;
 const HOST = "web.example.com";
+const ONE_ADDRESS = /^[^,]+$/;
 const ROOT = rootYaml(
   "web",
   HOST,
   `[{ match: /, services: [{ name: web, port: 80 }] },
     { match: /old, prefixRewrite: /new, services: [{ name: web, port: 80 }] },
     { match: /retried, retryPolicy: { count: 1 }, services: [{ name: web, port: 80 }] }]`,
+);
+
+const SECURE_HOST = "secure.example.com";
+const SECURE_ROOT = withCertificates(`---
+apiVersion: contour.heptio.com/v1beta1
+kind: IngressRoute
+metadata: { name: secure }
+spec:
+  virtualhost: { fqdn: ${SECURE_HOST}, tls: { secretName: secure } }
+  routes: [{ match: /, permitInsecure: true, services: [{ name: web, port: 80 }] }]
+---
+apiVersion: v1
+kind: Secret
+metadata: { name: secure }
+type: kubernetes.io/tls
+stringData: { tls.crt: <certificate ${SECURE_HOST}>, tls.key: <key ${SECURE_HOST}> }
+`);
+
+/** What proxies tell backends about clients, and what a client may say it is. */
+const FORGED: Headers = {
+  "x-forwarded-for": "192.0.2.1",
+  "x-forwarded-host": "outside.example.com",
+  "x-forwarded-port": "1234",
+  "x-forwarded-proto": "gopher",
+  "x-forwarded-scheme": "gopher",
+  "x-forwarded-prefix": "/outside",
+  "x-forwarded-user": "root",
+  forwarded: "for=192.0.2.1;proto=gopher;host=outside.example.com",
+  "forwarded-for": "192.0.2.1",
+  "x-real-ip": "192.0.2.1",
+  "x-client-ip": "192.0.2.1",
+  "x-cluster-client-ip": "192.0.2.1",
+  "client-ip": "192.0.2.1",
+  "true-client-ip": "192.0.2.1",
+  "x-scheme": "gopher",
+  "x-url-scheme": "gopher",
+  "front-end-https": "on",
+  "x-original-url": "/outside",
+  "x-original-uri": "/outside",
+  "x-original-host": "outside.example.com",
+  "x-rewrite-url": "/outside",
+};
+
+/** The same in spellings that some backends take for the same: see {@link FORGED}. */
+const MISSPELT: Headers = Object.fromEntries(
+  Object.entries(FORGED).flatMap(([name, value]) => [
+    [name.replaceAll("-", "_"), value],
+    [name.replace(/-([^-]*)$/, "_$1"), value],
+    [name.replace("-", "_"), value],
+  ]),
 );
 
 type Headers = Readonly<Record<string, string>>;
@@ -33,7 +86,7 @@ describeWithEnvoy("an Envoy at the edge", (binary) => {
     statsPort = await freePort();
     const edge = { stats: { address: LOOPBACK, port: statsPort } };
     world = await startWorld({ binary, echo: false, edge });
-    await world.apply(objects(ROOT + serviceYaml("web", backend.port)));
+    await world.apply(objects(ROOT + SECURE_ROOT + serviceYaml("web", backend.port)));
     const socket = connect(world.httpPort, LOOPBACK);
     socket.write(`GET /slow HTTP/1.1\r\nhost: ${HOST}\r\n`);
     slow = { socket, answer: text(socket) };
@@ -53,12 +106,19 @@ describeWithEnvoy("an Envoy at the edge", (binary) => {
     expect(world.envoy().log()).toBe("");
   });
 
-  test("tells backends the client's address and protocol, whatever the client says", async () => {
-    const seen = await headersSeen({ "x-forwarded-for": "192.0.2.1", "x-forwarded-proto": "https" });
-    // In place of a loopback address Envoy names its own.
-    expect(seen["x-forwarded-for"]).toMatch(/^192\.0\.2\.1,[^,]+$/);
-    expect(seen).toMatchObject({ "x-forwarded-proto": "http", "x-envoy-external-address": LOOPBACK });
-  });
+  test.each(["http", "https"])(
+    "tells backends the client's address and protocol, whatever the client says: %s",
+    async (scheme) => {
+      const names = [...Object.keys(FORGED), ...Object.keys(MISSPELT)];
+      for (const forged of [{}, FORGED, MISSPELT]) {
+        const seen = await headersOf(world, scheme, forged);
+        const kept = Object.fromEntries(Object.entries(seen).filter(([name]) => names.includes(name)));
+        // In place of a loopback address Envoy names its own.
+        expect(kept).toEqual({ "x-forwarded-for": expect.stringMatching(ONE_ADDRESS), "x-forwarded-proto": scheme });
+        expect(seen).toMatchObject({ "x-envoy-external-address": LOOPBACK });
+      }
+    },
+  );
 
   test("makes up the request id itself", async () => {
     const seen = await headersSeen({ "x-request-id": "mine" });
@@ -93,10 +153,8 @@ describeWithEnvoy("an Envoy at the edge", (binary) => {
       Transfer_Encoding: "chunked",
       Content_Length: "5",
       api_key: "secret",
-      "x-forwarded-host": "outside.example.com",
     });
     expect(Object.keys(seen).filter((name) => name.includes("_"))).toEqual(["api_key"]);
-    expect(seen["x-forwarded-host"]).toBe("outside.example.com");
   });
 
   test("takes 60 KiB of headers and a hundred of them, and no more", async () => {
@@ -194,6 +252,57 @@ describeWithEnvoy("an Envoy at the edge", (binary) => {
   });
 });
 
+describeWithEnvoy("an Envoy behind a proxy that is trusted", (binary) => {
+  let world: World;
+  let backend: Scripted;
+  beforeAll(async () => {
+    backend = await startScripted({ name: "web" });
+    world = await startWorld({ binary, echo: false, envoy: { trustedHops: 1 } });
+    await world.apply(objects(SECURE_ROOT + serviceYaml("web", backend.port)));
+    await eventually(async () => (await world.get(SECURE_HOST, "/")).status === 200, SETTLE_MS);
+  });
+  afterAll(async () => {
+    expect(await world.envoy().rejected()).toBe(0);
+    await world.stop();
+    await backend.stop();
+  });
+
+  test.each(["http", "https"])("passes on what the proxy says of the client: %s", async (scheme) => {
+    const told = { ...FORGED, "x-forwarded-proto": "https" };
+    const seen = await headersOf(world, scheme, { ...told, "x-forwarded-for": "192.0.2.1, 203.0.113.7" });
+    expect(seen).toMatchObject({
+      ...told,
+      "x-forwarded-for": expect.stringMatching(/^192\.0\.2\.1, ?203\.0\.113\.7,[^,]+$/),
+      "x-envoy-external-address": "203.0.113.7",
+    });
+  });
+
+  test("tells by itself what the proxy leaves out", async () => {
+    expect(await headersOf(world, "https", {})).toMatchObject({
+      "x-forwarded-for": expect.stringMatching(ONE_ADDRESS),
+      "x-forwarded-proto": "https",
+      "x-envoy-external-address": LOOPBACK,
+    });
+  });
+
+  test("takes from nobody what is Envoy's own, nor other spellings of anything", async () => {
+    const seen = await headersOf(world, "http", { "x-envoy-original-path": "/elsewhere", ...MISSPELT });
+    expect(Object.keys(seen).filter((name) => name.includes("_") || name === "x-envoy-original-path")).toEqual([]);
+  });
+
+  test("writes the client's address into the access log", async () => {
+    await headersOf(world, "http", { "x-forwarded-for": "203.0.113.9" });
+    await eventually(
+      () =>
+        world
+          .envoy()
+          .accessLog()
+          .some((line) => /^203\.0\.113\.9:/.test(JSON.parse(line).client)),
+      SETTLE_MS,
+    );
+  });
+});
+
 describeWithEnvoy("an Envoy at its limits", (binary) => {
   const startLimited = async (limits: { readonly maxConnections?: number; readonly maxHeapMib?: number }) => {
     const statsPort = await freePort();
@@ -244,6 +353,13 @@ describeWithEnvoy("an Envoy at its limits", (binary) => {
     }
   });
 });
+
+/** What a backend of {@link SECURE_HOST} sees of a request. */
+async function headersOf({ httpsPort, get }: World, scheme: string, headers: Headers): Promise<Headers> {
+  const secure = { port: httpsPort, sni: SECURE_HOST, host: SECURE_HOST, headers };
+  const { body } = scheme === "https" ? await requestHttps(secure) : await get(SECURE_HOST, "/", headers);
+  return JSON.parse(body).headers;
+}
 
 /** A POST with a body of this many bytes; resolves when it is answered. */
 async function post(port: number, path: string, length: number): Promise<void> {

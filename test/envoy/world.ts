@@ -38,6 +38,7 @@ export type WorldOptions = {
   readonly binary: string;
   /** Where they differ from the defaults. */
   readonly settings?: Partial<Omit<Settings, "envoy">>;
+  readonly envoy?: Partial<Omit<Settings["envoy"], "address" | "httpPort" | "httpsPort">>;
   /** Added to Envoy's bootstrap. */
   readonly bootstrap?: JsonObject;
   /** The limits and the listener for counters that Envoy starts with. */
@@ -61,8 +62,8 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     };
     return { start, stop: async () => {}, locate: () => undefined };
   };
-  const envoyPorts = { address: LOOPBACK, httpPort, httpsPort, accessLog: true };
-  const settings: Settings = { ...DEFAULT_SETTINGS, ...options.settings, envoy: envoyPorts };
+  const listeners = { ...DEFAULT_SETTINGS.envoy, ...options.envoy, httpPort, httpsPort };
+  const settings: Settings = { ...DEFAULT_SETTINGS, ...options.settings, envoy: listeners };
   const startController = (xdsPort: number) =>
     runController({
       settings,

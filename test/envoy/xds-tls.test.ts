@@ -30,7 +30,7 @@ describeWithEnvoy("xDS with mutual TLS", (binary) => {
     const credentials = mutualTls(await files("controller", authority));
     const [httpPort, httpsPort] = [await freePort(), await freePort()];
     running = await runController({
-      settings: { ...DEFAULT_SETTINGS, envoy: { address: "127.0.0.1", httpPort, httpsPort, accessLog: true } },
+      settings: { ...DEFAULT_SETTINGS, envoy: { ...DEFAULT_SETTINGS.envoy, httpPort, httpsPort } },
       xds: { address: "127.0.0.1", port: 0, credentials },
       http: { address: "127.0.0.1", port: 0 },
       source: (listener) => ({ start: () => listener.synced(), stop: async () => {}, locate: () => undefined }),
