@@ -65,9 +65,8 @@ function compileValidation(
   { readCertificates }: CompileOptions,
 ): ir.UpstreamValidation | Fact {
   const unusable = (reason?: string): Fact => ({ code: "ValidationUnusable", reason });
-  if (!caSecret) return unusable("caSecret is missing");
-  if (!subjectName) return unusable("subjectName is missing");
-  if (hostnameFault(subjectName) !== undefined) return unusable("subjectName is not a host name");
+  const fault = validationFault({ caSecret, subjectName });
+  if (fault !== undefined || !caSecret || !subjectName) return unusable(fault);
   if (protocol !== "tls") {
     return unusable("the Service's annotation contour.heptio.com/upstream-protocol.tls does not name the port");
   }
@@ -75,6 +74,16 @@ function compileValidation(
   const authority = view.secret(namespace, caSecret)?.authority;
   const bundle = authority && readCertificates.caBundle(authority);
   return bundle?.ok ? { authoritiesPem: bundle.bundlePem, subjectName: subjectName.toLowerCase() } : unusable();
+}
+
+/** What a validation lacks by itself, as the rest of a sentence; undefined if nothing. */
+export function validationFault({
+  caSecret,
+  subjectName,
+}: NonNullable<IngressRouteService["validation"]>): string | undefined {
+  if (!caSecret) return "caSecret is missing";
+  if (!subjectName) return "subjectName is missing";
+  return hostnameFault(subjectName) === undefined ? undefined : "subjectName is not a host name";
 }
 
 function broken(fact: Fact): Upstream {

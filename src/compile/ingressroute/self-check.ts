@@ -1,6 +1,6 @@
 import type { FieldNote } from "../../api/decode.ts";
 import { hostnameFault } from "../../api/hostname.ts";
-import type { Delegate, HealthCheck, IngressRoute, Route, Service, TcpProxy } from "../../api/ingress-route.ts";
+import type { Delegate, HealthCheck, IngressRoute, Route, Service, TcpProxy, Tls } from "../../api/ingress-route.ts";
 import type { ObjectKey } from "../../api/object-key.ts";
 import { compileHealthCheck } from "../policies/health-check.ts";
 import type { PolicyProblem } from "../policies/policy.ts";
@@ -8,6 +8,8 @@ import { compileRetry } from "../policies/retry.ts";
 import { compileStrategy } from "../policies/strategy.ts";
 import { compileTimeout } from "../policies/timeout.ts";
 import type { Fact, Problem, Subject } from "../problems.ts";
+import { parseSecretName } from "../tls.ts";
+import { validationFault } from "../upstreams.ts";
 import { neverMatches, pathFault, rewriteFault, withoutTrailingSlash } from "./paths.ts";
 
 /** Envoy holds the sum of weights in 32 bits. */
@@ -67,6 +69,18 @@ function checkVirtualHost(check: Check, { fqdn, tls }: NonNullable<IngressRoute[
   }
   if (tls?.passthrough && check.ingressRoute.tcpProxy === undefined) {
     report(check, "spec.virtualhost.tls.passthrough", { code: "PassthroughWithoutTcpProxy" });
+  }
+  if (tls !== undefined) checkTlsSecret(check, tls);
+}
+
+function checkTlsSecret(check: Check, { secretName, passthrough }: Tls): void {
+  const { tcpProxy, metadata } = check.ingressRoute;
+  const at = "spec.virtualhost.tls";
+  if (secretName) {
+    if (parseSecretName(secretName, metadata.namespace) !== undefined) return;
+    report(check, `${at}.secretName`, { code: "TlsSecretNameInvalid", secretName });
+  } else if (!isFaulted(check, `${at}.secretName`) && !(passthrough && tcpProxy !== undefined)) {
+    report(check, at, { code: "TlsSecretMissing" });
   }
 }
 
@@ -161,6 +175,11 @@ function checkService(check: Check, service: Service, at: string, subject: Subje
   if (weight !== undefined && weight < 0) reportField("weight", { code: "WeightNegative" });
   reportPolicy(check, `${at}.strategy`, compileStrategy(service.strategy).problems, subject);
   checkHealthCheck(check, `${at}.healthCheck`, service.healthCheck, subject);
+  const reason = service.validation && validationFault(service.validation);
+  const parts = ["validation", "validation.caSecret", "validation.subjectName"];
+  if (reason !== undefined && !parts.some((part) => isFaulted(check, `${at}.${part}`))) {
+    report(check, at, { code: "ValidationUnusable", reason }, subject);
+  }
 }
 
 function checkHealthCheck(check: Check, at: string, healthCheck: HealthCheck | undefined, subject: Subject): void {
