@@ -8,7 +8,14 @@ export const DEFAULT_SETTINGS: Settings = {
   allowLoopbackExternalName: false,
   disablePermitInsecure: false,
   minimumTlsVersion: "1.1",
-  envoy: { address: "127.0.0.1", httpPort: 8080, httpsPort: 8443, accessLog: true, trustedHops: 0 },
+  envoy: {
+    address: "127.0.0.1",
+    httpPort: 8080,
+    httpsPort: 8443,
+    accessLog: true,
+    trustedHops: 0,
+    redirectPort: undefined,
+  },
 };
 
 /** What the core is given with these settings, where they differ from the defaults. */

@@ -8,7 +8,14 @@ import { readInput } from "./read-input.ts";
 export async function run({ paths, output, ...settings }: CheckOptions): Promise<number> {
   const read = await readInput(paths);
   // Where Envoy listens makes no difference to what is wrong.
-  const envoy = { address: "0.0.0.0", httpPort: 8080, httpsPort: 8443, accessLog: false, trustedHops: 0 };
+  const envoy = {
+    address: "0.0.0.0",
+    httpPort: 8080,
+    httpsPort: 8443,
+    accessLog: false,
+    trustedHops: 0,
+    redirectPort: undefined,
+  };
   const findings = findingsOf(read, translate(read.objects, translateOptions({ ...settings, envoy })), Date.now());
   if (output === "json") {
     process.stdout.write(`${JSON.stringify(findings.map(asJson), undefined, 2)}\n`);

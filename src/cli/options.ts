@@ -57,6 +57,12 @@ const HTTP_PORT = portFlag("http-port", "port of health, metrics and the API; 0 
 const ENVOY_ADDRESS = addressFlag("envoy-address", "address that Envoy listens on", "0.0.0.0");
 const ENVOY_HTTP_PORT = portFlag("envoy-http-port", "port that Envoy listens on for HTTP", 8080, 1);
 const ENVOY_HTTPS_PORT = portFlag("envoy-https-port", "port that Envoy listens on for HTTPS and TLS", 8443, 1);
+const REDIRECT_PORT = portFlag(
+  "envoy-https-redirect-port",
+  "port that redirects to https name, if it is not 443",
+  undefined,
+  1,
+);
 const LOG_LEVEL = choiceFlag(
   "log-level",
   "trace, debug, info, warn, error or fatal",
@@ -126,7 +132,7 @@ const MINIMUM_TLS = choiceFlag(
 );
 
 const CORE_FLAGS = [ROOT_NAMESPACES, INGRESS_CLASS, DISABLE_PERMIT_INSECURE, MINIMUM_TLS, ALLOW_LOOPBACK];
-const ENVOY_FLAGS = [ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT, TRUSTED_HOPS];
+const ENVOY_FLAGS = [ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT, REDIRECT_PORT, TRUSTED_HOPS];
 const TLS_FLAGS = [XDS_CERT, XDS_KEY, XDS_CA, INSECURE];
 const LOG_FLAGS = [LOG_LEVEL, LOG_FORMAT];
 
@@ -171,12 +177,14 @@ export function readCommandLine(args: readonly string[], version: string): Comma
     ...[...CORE_FLAGS, devLevel, LOG_FORMAT],
   ]).action((folder: string) => {
     const read = <T>(flag: Flag<T>): T => readFlag(dev, env, flag);
+    const envoy = envoyListeners(read, devAddress, devAccessLog);
     const options = {
       files: folder,
       echo: read(ECHO),
       envoySearch: envoySearch(env, read(ENVOY), (line) => process.stderr.write(`${line}\n`)),
       xds: { address: "127.0.0.1", port: read(devPort), tls: undefined },
-      envoy: envoyListeners(read, devAddress, devAccessLog),
+      // Nothing stands in front of it, so clients find its ports where it listens.
+      envoy: { ...envoy, redirectPort: envoy.redirectPort ?? envoy.httpsPort },
       envoyLimits: envoyLimits(read),
     };
     const devLog = { level: read(devLevel), format: read(LOG_FORMAT) };
@@ -249,6 +257,7 @@ function envoyListeners(read: Read, address: Flag<string>, accessLog: typeof ACC
     httpsPort: read(ENVOY_HTTPS_PORT),
     accessLog: read(accessLog) === "on",
     trustedHops: read(TRUSTED_HOPS),
+    redirectPort: read(REDIRECT_PORT),
   };
 }
 

@@ -19,7 +19,15 @@ import type { Matcher_OnMatchSchema } from "#proto/xds/type/matcher/v3/matcher_p
 import type * as ir from "../ir/ir.ts";
 import { accessLog } from "./access-log.ts";
 import { edgeListener, edgeManager, removeForgeries } from "./edge.ts";
-import { ALLOWS_WEBSOCKETS, httpScope, httpsScope, SCOPE_HEADER, shareName, UNAVAILABLE_CLUSTER } from "./names.ts";
+import {
+  ALLOWS_WEBSOCKETS,
+  httpScope,
+  httpsScope,
+  REDIRECTS_TO_HOST,
+  SCOPE_HEADER,
+  shareName,
+  UNAVAILABLE_CLUSTER,
+} from "./names.ts";
 import type { Digest, Draft } from "./resource.ts";
 
 export type ListenerOptions = {
@@ -33,6 +41,8 @@ export type ListenerOptions = {
   readonly accessLog: boolean;
   /** How many proxies in front of Envoy are believed in what they say of clients. */
   readonly trustedHops: number;
+  /** The port that redirects name, if clients do not find https where they look for it. */
+  readonly redirectPort: number | undefined;
 };
 
 export const HTTPS_LISTENER = "https";
@@ -389,7 +399,10 @@ function envoy_on_request(handle)
   elseif port == "${httpsScope("")}" or scope ~= wildcard then
     following = wildcard
   end
-  if look(following) then return refuse_upgrade(handle:metadata():get("${ALLOWS_WEBSOCKETS}")) end
+  if look(following) then
+    if handle:metadata():get("${REDIRECTS_TO_HOST}") then headers:replace(":authority", name) end
+    return refuse_upgrade(handle:metadata():get("${ALLOWS_WEBSOCKETS}"))
+  end
   if LAST and following ~= any then
     choose(any)
     refuse_upgrade(false)

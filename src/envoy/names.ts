@@ -7,9 +7,14 @@ export const UNAVAILABLE_CLUSTER = "unavailable";
 /** The header that carries the scope of a request from the listener to the scope selection. It never leaves Envoy. */
 export const SCOPE_HEADER = "x-isoline-scope";
 
-/** Metadata of a route that lets websockets through, for the listener's filter: by namespace and key. */
+/** The namespace of what routes tell the listener's filter in their metadata. */
 export const FILTER_METADATA = "envoy.filters.http.lua";
+
+/** Of a route that lets websockets through. */
 export const ALLOWS_WEBSOCKETS = "allows-websockets";
+
+/** Of a redirect to the host that was asked for: it is to be without its port. */
+export const REDIRECTS_TO_HOST = "redirects-to-host";
 
 /** Name of the explicit 404 at the end of each host. */
 export const NO_ROUTE = "no-route";

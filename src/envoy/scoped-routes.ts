@@ -5,6 +5,7 @@ import type * as ir from "../ir/ir.ts";
 import { clusterDraft, unavailableClusterDraft } from "./clusters.ts";
 import { duration } from "./duration.ts";
 import { RETRY_BUFFER_BYTES, STREAM_IDLE_TIMEOUT_MS } from "./edge.ts";
+import type { ListenerOptions } from "./listeners.ts";
 import {
   ALLOWS_WEBSOCKETS,
   FILTER_METADATA,
@@ -13,6 +14,7 @@ import {
   MISDIRECTED,
   NO_ROUTE,
   REDIRECT,
+  REDIRECTS_TO_HOST,
   routeName,
   SCOPE_HEADER,
   shareName,
@@ -22,8 +24,10 @@ import { certificateDraft } from "./secrets.ts";
 
 type RouteInit = Exclude<MessageInitShape<typeof RouteSchema>, { $typeName: string }>;
 
+export type RedirectOptions = Pick<ListenerOptions, "redirectPort">;
+
 /** Everything that Envoy needs in order to serve one host: its scopes, its certificate, and the clusters of its routes. */
-export function hostDrafts(host: ir.Host, digest: Digest): readonly Draft[] {
+export function hostDrafts(host: ir.Host, options: RedirectOptions, digest: Digest): readonly Draft[] {
   const clusters = new Map<string, Draft>();
   const nameOf = (cluster: ir.Cluster | undefined): string => {
     const name = shareName(cluster, digest);
@@ -36,7 +40,7 @@ export function hostDrafts(host: ir.Host, digest: Digest): readonly Draft[] {
   if (host.tcpProxy?.shares.length === 0) nameOf(undefined);
   const certificates = host.tls === undefined ? [] : [certificateDraft(host, host.tls.certificate)];
   const isOnSecurePort = host.tls !== undefined && host.tcpProxy === undefined;
-  const scopes = [insecureScope(host, nameOf), ...(isOnSecurePort ? [secureScope(host, nameOf)] : [])];
+  const scopes = [insecureScope(host, options, nameOf), ...(isOnSecurePort ? [secureScope(host, nameOf)] : [])];
   return [...clusters.values(), ...certificates, ...scopes.map((scope) => scopeDraft(host, scope))];
 }
 
@@ -49,11 +53,12 @@ type Scope = {
 };
 type VirtualHostInit = Exclude<MessageInitShape<typeof VirtualHostSchema>, { $typeName: string }>;
 
-function insecureScope(host: ir.Host, nameOf: NameOf): Scope {
+function insecureScope(host: ir.Host, options: RedirectOptions, nameOf: NameOf): Scope {
   const name = httpScope(host.name);
   const clusters = new Set<string>();
-  const routes = host.routes.flatMap((route) => insecureMessages(route, recording(nameOf, clusters)));
-  const last = host.redirectsUnmatched ? redirect(REDIRECT, EVERYTHING) : notFound();
+  const toSecurePort = redirectOf(host, options);
+  const routes = host.routes.flatMap((route) => insecureMessages(route, toSecurePort, recording(nameOf, clusters)));
+  const last = host.redirectsUnmatched ? { ...toSecurePort, name: REDIRECT, match: EVERYTHING } : notFound();
   // The scope has selected the host already, in whatever case and with whatever port it was asked for.
   const virtualHosts = [{ name, domains: ["*"], routes: [...routes, last] }];
   return { name, virtualHosts, clusters, matchesHosts: false };
@@ -133,18 +138,37 @@ function directResponse(name: string, match: Match, status: number): RouteInit {
   return { name, match, action: { case: "directResponse", value: { status } } };
 }
 
+/** Where clients find https when nothing is said. */
+const HTTPS_PORT = 443;
+
 /** To the same host, path and query on the secure port. */
-function redirect(name: string, match: Match): RouteInit {
-  const value = { schemeRewriteSpecifier: { case: "httpsRedirect" as const, value: true } };
-  return { name, match, action: { case: "redirect", value } };
+function redirectOf({ name: host }: ir.Host, { redirectPort }: RedirectOptions): RouteInit {
+  // Envoy by itself keeps the port of the Host header, which is that of the insecure side.
+  const target = host.startsWith("*") ? {} : { hostRedirect: host };
+  return {
+    ...(host.startsWith("*.") ? { metadata: TO_HOST } : {}),
+    action: {
+      case: "redirect",
+      value: {
+        schemeRewriteSpecifier: { case: "httpsRedirect", value: true },
+        ...target,
+        ...(redirectPort === undefined || redirectPort === HTTPS_PORT ? {} : { portRedirect: redirectPort }),
+      },
+    },
+  };
 }
 
-function insecureMessages(route: ir.Route, nameOf: NameOf): readonly RouteInit[] {
+/** The host that a wildcard stands for is known when a request comes. */
+const TO_HOST: NonNullable<RouteInit["metadata"]> = {
+  filterMetadata: { [FILTER_METADATA]: { [REDIRECTS_TO_HOST]: true } },
+};
+
+function insecureMessages(route: ir.Route, toSecurePort: RouteInit, nameOf: NameOf): readonly RouteInit[] {
   switch (route.insecure) {
     case "absent":
       return [];
     case "redirect":
-      return [redirect(routeName(route.origin), pathMatch(route))];
+      return [{ ...toSecurePort, name: routeName(route.origin), match: pathMatch(route) }];
     case "serve":
       return routeMessages(route, nameOf);
   }

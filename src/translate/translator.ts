@@ -173,7 +173,7 @@ export class Translator {
     const view = new RecordingView(this.#store);
     try {
       const { host, findings } = compileUnit(unit, view, this.#options.compile);
-      const drafts = host === undefined ? [] : hostDrafts(host, this.#options.digest);
+      const drafts = host === undefined ? [] : hostDrafts(host, this.#options.listeners, this.#options.digest);
       const prepared = drafts.map((draft) => this.#table.prepare(draft));
       this.#findings.replace(unit, findings);
       this.#replaceOutput(unit, host, prepared);

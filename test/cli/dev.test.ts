@@ -6,6 +6,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { withCertificates } from "../cases.ts";
 import { eventually, freePort, request } from "../envoy/harness.ts";
 import { describeWithEnvoy } from "../envoy/suite.ts";
 import { rootYaml, serviceYaml } from "../objects.ts";
@@ -13,6 +14,21 @@ import { rootYaml, serviceYaml } from "../objects.ts";
 const MAIN = new URL("../../dist/main.js", import.meta.url).pathname;
 const START_MS = 20_000;
 const CHANGE_MS = 5000;
+
+const SECURE = withCertificates(`
+apiVersion: contour.heptio.com/v1beta1
+kind: IngressRoute
+metadata: { name: secure }
+spec:
+  virtualhost: { fqdn: secure.example.com, tls: { secretName: secure } }
+  routes: [{ match: /, services: [{ name: first, port: 80 }] }]
+---
+apiVersion: v1
+kind: Secret
+metadata: { name: secure }
+type: kubernetes.io/tls
+stringData: { tls.crt: <certificate secure.example.com>, tls.key: <key secure.example.com> }
+`);
 
 type Dev = { readonly child: ChildProcess; readonly output: () => string; readonly ended: Promise<unknown> };
 
@@ -32,6 +48,7 @@ function startDev(binary: string, args: readonly string[]): Dev {
 describeWithEnvoy("isoline dev", (binary) => {
   let folder: string;
   let port: number;
+  let httpsPort: number;
   let dev: Dev;
   const file = (name: string) => join(folder, name);
   const route = (service: string) => `[{ match: /, services: [{ name: ${service}, port: 80 }] }]`;
@@ -44,8 +61,10 @@ describeWithEnvoy("isoline dev", (binary) => {
     folder = await mkdtemp(join(tmpdir(), "isoline-dev-"));
     await writeFile(file("one.yaml"), rootYaml("one", "one.example.com", route("first")) + serviceYaml("first"));
     await writeFile(file("two.yaml"), rootYaml("two", "two.example.com", route("second")) + serviceYaml("second"));
-    port = await freePort();
-    dev = startDev(binary, [folder, "--echo", "--envoy-http-port", String(port), "--http-port", "0"]);
+    await writeFile(file("secure.yaml"), SECURE);
+    [port, httpsPort] = [await freePort(), await freePort()];
+    const ports = ["--envoy-http-port", String(port), "--envoy-https-port", String(httpsPort), "--http-port", "0"];
+    dev = startDev(binary, [folder, "--echo", ...ports]);
     await eventually(() => dev.output().includes("Ctrl-C ends it"), START_MS);
   });
   afterAll(async () => {
@@ -58,6 +77,11 @@ describeWithEnvoy("isoline dev", (binary) => {
     expect(dev.output()).toContain(`http://one.example.com:${port}/  default/first:80 (echo)\n`);
     expect(await answer("one.example.com")).toBe("default/first");
     expect(await answer("two.example.com")).toBe("default/second");
+  });
+
+  test("redirects to the port where it serves https", async () => {
+    const { status, headers } = await request({ port, host: `secure.example.com:${port}`, path: "/x?y" });
+    expect([status, headers.location]).toEqual([301, `https://secure.example.com:${httpsPort}/x?y`]);
   });
 
   test("serves an edited file without a restart, and says so", async () => {

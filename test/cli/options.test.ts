@@ -25,7 +25,14 @@ test("serve has the defaults of the documentation", () => {
       files: "manifests",
       xds: { address: "127.0.0.1", port: 8001, tls: undefined },
       http: { address: "127.0.0.1", port: 8000 },
-      envoy: { address: "0.0.0.0", httpPort: 8080, httpsPort: 8443, accessLog: true, trustedHops: 0 },
+      envoy: {
+        address: "0.0.0.0",
+        httpPort: 8080,
+        httpsPort: 8443,
+        accessLog: true,
+        trustedHops: 0,
+        redirectPort: undefined,
+      },
       rootNamespaces: [],
       ingressClass: "contour",
       allowLoopbackExternalName: false,
@@ -44,12 +51,18 @@ test("dev listens on loopback only", () => {
       echo: true,
       envoySearch: { named: [{ option: "--envoy", path: "/opt/envoy" }] },
       xds: { address: "127.0.0.1", port: 0 },
-      envoy: { address: "127.0.0.1", httpPort: 8080, httpsPort: 8443, accessLog: false },
+      envoy: { address: "127.0.0.1", httpPort: 8080, httpsPort: 8443, redirectPort: 8443, accessLog: false },
       envoyLimits: { maxHeapMib: 2048, maxConnections: 50_000 },
     },
   });
   expect(read("dev", "examples", "--envoy-access-log", "on")).toMatchObject({
     options: { envoy: { accessLog: true } },
+  });
+  expect(read("dev", "examples", "--envoy-https-port", "9443")).toMatchObject({
+    options: { envoy: { redirectPort: 9443 } },
+  });
+  expect(read("dev", "examples", "--envoy-https-redirect-port", "443")).toMatchObject({
+    options: { envoy: { redirectPort: 443 } },
   });
 });
 
