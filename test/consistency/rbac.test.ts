@@ -1,0 +1,81 @@
+import { expect, test } from "vitest";
+import { KINDS } from "../../src/api/kinds.ts";
+import { deployed } from "../parts/deploy.ts";
+import type { KubeObject } from "../parts/kube-admin.ts";
+
+type Rule = {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly resourceNames?: readonly string[];
+  readonly verbs: readonly string[];
+};
+
+/** One right, in words: `patch contour.heptio.com/ingressroutes/status`, and the only name that it holds for, if there is one. */
+type Right = string;
+
+/** What the controller does besides reading its kinds. */
+const WRITES: readonly Right[] = [
+  "patch contour.heptio.com/ingressroutes/status",
+  "patch networking.k8s.io/ingresses/status",
+  "create events.k8s.io/events",
+];
+
+/** What it does in its own namespace. */
+const OWN_NAMESPACE: readonly Right[] = [
+  "create coordination.k8s.io/leases",
+  "get coordination.k8s.io/leases isoline",
+  "update coordination.k8s.io/leases isoline",
+];
+
+const objects = deployed("rbac.yaml");
+
+test("the ClusterRole is to list and watch the kinds that are read, and to write what is written", () => {
+  const reads = KINDS.flatMap(({ apiVersions: [version = ""], plural }) => {
+    const group = version.includes("/") ? version.split("/")[0] : "";
+    return ["list", "watch"].map((verb) => `${verb} ${group}/${plural}`);
+  });
+  expect(rightsOf("ClusterRole", "isoline")).toEqual([...reads, ...WRITES].sort());
+});
+
+test("the Role is for the lease", () => {
+  expect(rightsOf("Role", "isoline")).toEqual([...OWN_NAMESPACE].sort());
+});
+
+test("each role is bound to the service account, once, and nothing else is granted", () => {
+  const roles = objects.filter(({ kind }) => kind === "ClusterRole" || kind === "Role");
+  const bindings = objects.filter(({ kind }) => kind === "ClusterRoleBinding" || kind === "RoleBinding");
+  const accounts = objects.filter(({ kind }) => kind === "ServiceAccount");
+  expect(roles.length + bindings.length + accounts.length).toBe(objects.length);
+  expect(accounts).toMatchObject([{ metadata: { name: "isoline", namespace: "isoline" } }]);
+  const bound = bindings.map(({ kind, roleRef, subjects }) => {
+    expect(subjects).toEqual([{ kind: "ServiceAccount", name: "isoline", namespace: "isoline" }]);
+    const { kind: roleKind, name } = Object(roleRef);
+    expect(`${roleKind}Binding`).toBe(kind);
+    return `${roleKind} ${name}`;
+  });
+  expect(bound.sort()).toEqual(roles.map(({ kind, metadata }) => `${kind} ${metadata.name}`).sort());
+  for (const { kind, metadata } of [...roles, ...bindings]) {
+    expect(metadata.namespace).toBe(kind.startsWith("Cluster") ? undefined : "isoline");
+  }
+});
+
+function rightsOf(kind: string, name: string): readonly Right[] {
+  const role = objects.find((object) => object.kind === kind && object.metadata.name === name);
+  return rulesOf(role).flatMap(rightsOfRule).sort();
+}
+
+function rulesOf(role: KubeObject | undefined): readonly Rule[] {
+  return Object(role).rules ?? [];
+}
+
+function rightsOfRule({ apiGroups, resources, resourceNames = [""], verbs }: Rule): readonly Right[] {
+  const rights: Right[] = [];
+  for (const group of apiGroups) {
+    for (const resource of resources) {
+      for (const name of resourceNames) {
+        for (const verb of verbs) rights.push(`${verb} ${group}/${resource}${name === "" ? "" : ` ${name}`}`);
+      }
+    }
+  }
+  return rights;
+}
