@@ -12,7 +12,7 @@ import { resolveTcpProxy } from "./ingressroute/tcp-proxy.ts";
 import { oldestFirst } from "./oldest-first.ts";
 import type { CompileOptions } from "./options.ts";
 import type { Problem } from "./problems.ts";
-import { mostSpecificFirst } from "./route-order.ts";
+import { bySpecificity, mostSpecificFirst } from "./route-order.ts";
 import { compileTls } from "./tls.ts";
 
 export type CompiledUnit = {
@@ -52,10 +52,16 @@ export function compileUnit(unit: Unit, view: View, options: CompileOptions): Co
     name: unit,
     ...served,
     tls: served.tls ?? beside?.tls,
-    routes: [...served.routes, ...(beside?.routes ?? [])].sort(mostSpecificFirst),
+    routes: rootFirst(served.routes, beside?.routes ?? []),
     objects: [...findings.byObject().keys()].sort(byCodeUnit),
   };
   return { host, findings: findings.byObject() };
+}
+
+/** Of two routes that say as much about a path, the root's comes first, and so nobody takes from it what it has. */
+function rootFirst(root: readonly ir.Route[], ingresses: readonly ir.Route[]): readonly ir.Route[] {
+  const sorted = (routes: readonly ir.Route[]) => [...routes].sort(mostSpecificFirst);
+  return [...sorted(root), ...sorted(ingresses)].sort(bySpecificity);
 }
 
 const NOTHING: Served = { routes: [], tls: undefined, redirectsUnmatched: false, tcpProxy: undefined };

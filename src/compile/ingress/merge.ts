@@ -2,6 +2,7 @@ import type { ObjectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
 import type { Findings } from "../findings.ts";
 import type { Fact, Subject } from "../problems.ts";
+import { firstText } from "../route-order.ts";
 import type { IngressHost } from "./host.ts";
 
 /** What a root publishes, as far as Ingresses of its host have to give way to it. */
@@ -23,14 +24,15 @@ export function besideRoot(
   const routes = ingresses.routes.flatMap((route): ir.Route[] => {
     const isSecure = tls !== undefined;
     const alone: ir.Route = isSecure ? route : { ...route, secure: "absent" };
-    const rival = held.get(withoutTrailingSlash(route.match));
+    const text = firstText(route.match);
+    const rival = held.get(withoutTrailingSlash(text));
     if (rival === undefined) return [alone];
     const { object, at } = route.origin;
     const subject: Subject = { kind: "route", match: `${host}${route.match.path}` };
     const fact: Fact = { code: "IngressPathHeld", holder: rival.origin.object as ObjectKey };
     findings.report({ object: object as ObjectKey, at, subject, ...fact });
-    // Of the others, the root's route takes what both match: it comes first.
-    if (route.match.kind !== "exact" && route.match.kind !== "prefix") return [alone];
+    // Where a path may also go on without a slash, some are not the root's. What both match is: the root's route comes first.
+    if ((route.match.kind === "stringPrefix" || route.match.kind === "regex") && !text.endsWith("/")) return [alone];
     const insecure = rival.insecure === "absent" ? alone.insecure : "absent";
     const secure = rival.secure === "absent" ? alone.secure : "absent";
     return insecure === "absent" && secure === "absent" ? [] : [{ ...alone, insecure, secure }];
@@ -64,6 +66,6 @@ function tlsBesideRoot(
   return tls;
 }
 
-function withoutTrailingSlash({ path }: ir.PathMatch): string {
+function withoutTrailingSlash(path: string): string {
   return path.length > 1 && path.endsWith("/") ? path.slice(0, -1) : path;
 }
