@@ -50,7 +50,7 @@ export async function kubeBinaries(env = process.env) {
   const folder = join(cache, `kube-${recipe.key}`);
   if (!hasBinaries(folder)) {
     mkdirSync(cache, { recursive: true });
-    await withLock(`${folder}.lock`, async () => {
+    await withLock(`${folder}.lock`, `waiting for another process that builds ${recipe.what}`, async () => {
       // Another process may have built them while we waited.
       if (!hasBinaries(folder)) await build(recipe, folder);
     });
@@ -154,8 +154,12 @@ function tellTime(line) {
  * Runs `work` while holding a lock, so that processes started together build once. The lock only saves work: when two
  * processes both take over a dead one's, the second build does no harm.
  */
-async function withLock(lock, work) {
-  while (!acquire(lock)) await delay(LOCK_POLL_MS);
+async function withLock(lock, waiting, work) {
+  if (!acquire(lock)) {
+    const stopTelling = tellTime(waiting);
+    while (!acquire(lock)) await delay(LOCK_POLL_MS);
+    stopTelling();
+  }
   const renewing = setInterval(() => renew(lock), LOCK_RENEWAL_MS);
   try {
     await work();
