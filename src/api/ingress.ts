@@ -37,7 +37,10 @@ export type IngressPath = {
 
 export type PathType = (typeof PATH_TYPES)[number];
 
-export type IngressBackend = { readonly service: string; readonly port: IngressPort };
+export type IngressBackend =
+  | { readonly kind: "service"; readonly service: string; readonly port: IngressPort }
+  /** An object of some other kind, such as a bucket of files. */
+  | { readonly kind: "resource" };
 
 export type IngressPort =
   | { readonly kind: "number"; readonly number: number }
@@ -162,11 +165,8 @@ function decodeV1Backend(parent: ObjectReader, key: string): IngressBackend | un
   const reader = parent.object(key);
   if (reader === undefined) return undefined;
   const service = reader.object("service");
-  if (reader.has("resource")) {
-    reader.ignore("resource").fault("resource", "is not supported; name a service");
-  } else if (!reader.has("service")) {
-    reader.fault("service", "is required");
-  }
+  if (reader.has("resource")) return decodeResource(reader, service !== undefined);
+  if (!reader.has("service")) reader.fault("service", "is required");
   const backend = service && backendOf(service, "name", decodeV1Port(service));
   service?.end();
   reader.end();
@@ -193,9 +193,8 @@ function decodeBetaBackend(parent: ObjectReader, key: string): IngressBackend | 
   const reader = parent.object(key);
   if (reader === undefined) return undefined;
   if (reader.has("resource")) {
-    reader.fault("resource", "is not supported; name a service");
-    reader.ignore("serviceName", "servicePort").end();
-    return undefined;
+    const hasService = [reader.has("serviceName"), reader.has("servicePort")].includes(true);
+    return decodeResource(reader, hasService);
   }
   const backend = backendOf(reader, "serviceName", decodeBetaPort(reader));
   reader.end();
@@ -213,6 +212,14 @@ function decodeBetaPort(reader: ObjectReader): IngressPort | undefined {
   return numberedPort(Number(port), () => reader.fault("servicePort", PORT_RANGE));
 }
 
+/** What is in it is the business of whoever serves such resources. */
+function decodeResource(reader: ObjectReader, hasService: boolean): IngressBackend | undefined {
+  const resource = reader.object("resource");
+  if (hasService) reader.fault("resource", "does not go together with a service");
+  reader.end();
+  return resource === undefined || hasService ? undefined : { kind: "resource" };
+}
+
 const PORT_RANGE = "must be from 1 to 65535";
 
 function numberedPort(number: number, fault: () => void): IngressPort | undefined {
@@ -225,7 +232,7 @@ function backendOf(reader: ObjectReader, nameKey: string, port: IngressPort | un
   const service = reader.string(nameKey) || undefined;
   if (service === undefined && reader.string(nameKey) !== undefined) reader.fault(nameKey, "is empty");
   else if (!reader.has(nameKey)) reader.fault(nameKey, "is required");
-  return service === undefined || port === undefined ? undefined : { service, port };
+  return service === undefined || port === undefined ? undefined : { kind: "service", service, port };
 }
 
 function decodeTls(reader: ObjectReader): IngressTls {

@@ -65,6 +65,7 @@ export type Fact =
   | { readonly code: "IngressHostInvalid"; readonly host: string; readonly reason: string }
   | { readonly code: "IngressPathInvalid"; readonly reason: string }
   | { readonly code: "IngressWithoutBackend" }
+  | { readonly code: "IngressBackendUnsupported" }
   | { readonly code: "IngressTlsUnusable"; readonly host: string; readonly secret: string; readonly reason: string }
   | { readonly code: "IngressTlsVersionUnusable"; readonly host: string; readonly version: string }
   | { readonly code: "IngressHttpsHeld"; readonly host: string; readonly holder: ObjectKey; readonly reason: string }
@@ -135,6 +136,7 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   IngressHostInvalid: "B",
   IngressPathInvalid: "B",
   IngressWithoutBackend: "B",
+  IngressBackendUnsupported: "B",
   IngressTlsUnusable: "B",
   IngressTlsVersionUnusable: "B",
   IngressHttpsHeld: "B",
@@ -293,6 +295,8 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
       return `path ${fact.reason}`;
     case "IngressWithoutBackend":
       return "has neither paths nor a default backend, so nothing answers";
+    case "IngressBackendUnsupported":
+      return "the backend is a resource; only Services are served";
     case "IngressTlsUnusable":
       return `${quoted(fact.host)} is not served over https by this object, because of Secret ${quoted(fact.secret)}: ${fact.reason}`;
     case "IngressTlsVersionUnusable":

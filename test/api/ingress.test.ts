@@ -113,8 +113,8 @@ test.each([
   ],
   [{ pathType: "Exact", backend: {} }, ["~.backend.service: is required"]],
   [
-    { pathType: "Exact", backend: { resource: { kind: "Bucket", name: "b" } } },
-    ["~.backend.resource: is not supported; name a service"],
+    { pathType: "Exact", backend: { resource: {}, service: { name: "web", port: { number: 80 } } } },
+    ["~.backend.resource: does not go together with a service"],
   ],
   [
     { pathType: "Exact", backend: { service: {} } },
@@ -153,7 +153,11 @@ test.each([
     { backend: { serviceName: "web", servicePort: 1.5 } },
     ["~.backend.servicePort: must be a string or a whole number, not a number with a fraction"],
   ],
-  [{ backend: { resource: {} } }, ["~.backend.resource: is not supported; name a service"]],
+  [
+    { backend: { resource: {}, serviceName: "web", servicePort: 80 } },
+    ["~.backend.resource: does not go together with a service"],
+  ],
+  [{ backend: { resource: "bucket" } }, ["~.backend.resource: must be an object, not a string"]],
   [
     { backend: backend({ number: 80 }) },
     [

@@ -98,6 +98,7 @@ const EXAMPLES: readonly (readonly [Fact, Subject?, string?])[] = [
     route("shop.example.com/a("),
   ],
   [{ code: "IngressWithoutBackend" }],
+  [{ code: "IngressBackendUnsupported" }, route("shop.example.com/assets")],
   [
     {
       code: "IngressTlsUnusable",

@@ -277,8 +277,9 @@ function reaches(scope: Resource, key: string, objects: readonly RawObject[]): b
       const { metadata, defaultBackend, rules, tls } = change.object;
       const backends = [defaultBackend, ...rules.flatMap(({ paths }) => paths.map(({ backend }) => backend))];
       return (
-        backends.some((backend) => key === `Service/${metadata.namespace}/${backend?.service}`) ||
-        tls.some(({ secretName }) => key === `Secret/${metadata.namespace}/${secretName}`)
+        backends.some(
+          (backend) => backend?.kind === "service" && key === `Service/${metadata.namespace}/${backend.service}`,
+        ) || tls.some(({ secretName }) => key === `Secret/${metadata.namespace}/${secretName}`)
       );
     }
     if (change.object.kind !== "IngressRoute") return false;

@@ -243,9 +243,12 @@ const ingressPath = nearly(
     "/*",
   ),
 );
-const ingressBackend = fc
-  .tuple(serviceName, fc.constantFrom<unknown[]>({ number: 80 }, { name: "alt" }, { number: 7 }))
-  .map(([name, port]) => ({ service: { name, port } }));
+const ingressBackend = nearly(
+  fc
+    .tuple(serviceName, fc.constantFrom<unknown[]>({ number: 80 }, { name: "alt" }, { number: 7 }))
+    .map(([name, port]) => ({ service: { name, port } })),
+  fc.constant({ resource: { kind: "Bucket", name: "b" } }),
+);
 const ingress = fc
   .tuple(
     namespace,

@@ -116,6 +116,15 @@ function action(
 ): ir.Action {
   // An Ingress that could not be read as a whole serves nothing; its paths are not left to others.
   if (object.notes.faults.length > 0 || backend === undefined) return { kind: "unavailable" };
+  if (backend.kind === "resource") {
+    findings.report({
+      object: key,
+      at: `${backendAt}.resource`,
+      subject: subject(undefined),
+      code: "IngressBackendUnsupported",
+    });
+    return { kind: "unavailable" };
+  }
   const { cluster, facts } = upstream(object.metadata.namespace, backend, view, options);
   for (const fact of facts) findings.report({ object: key, at: backendAt, subject: subject(backend.service), ...fact });
   if (cluster === undefined) return { kind: "unavailable" };
@@ -134,7 +143,7 @@ const NO_POLICIES: ir.ClusterPolicies = { loadBalancing: "roundRobin", healthChe
 
 function upstream(
   namespace: string,
-  { service: name, port }: IngressBackend,
+  { service: name, port }: Extract<IngressBackend, { kind: "service" }>,
   view: View,
   options: CompileOptions,
 ): { readonly cluster: ir.Cluster | undefined; readonly facts: readonly Fact[] } {
