@@ -16,7 +16,7 @@ export type IngressSettings = {
   readonly retry: ir.Retry | undefined;
   /** Paths of rules, as they are written there. */
   readonly websocketPaths: ReadonlySet<string>;
-  readonly minimumTlsVersion: ir.TlsVersion | undefined;
+  readonly minimumTlsVersion: { readonly version: ir.TlsVersion; readonly at: string } | undefined;
   readonly problems: readonly { readonly at: string; readonly fact: Fact }[];
 };
 
@@ -29,18 +29,18 @@ const RETRY_CONDITIONS: readonly string[] = [
 
 export function compileAnnotations({ annotations, rules, defaultBackend }: Ingress): IngressSettings {
   const problems: { readonly at: string; readonly fact: Fact }[] = [];
+  const fieldPath = (key: string) => `metadata.annotations[${JSON.stringify(key)}]`;
   const ignored = ({ key }: Annotation, reason: string): undefined => {
-    const at = `metadata.annotations[${JSON.stringify(key)}]`;
-    problems.push({ at, fact: { code: "IngressAnnotationIgnored", annotation: key, reason } });
+    problems.push({ at: fieldPath(key), fact: { code: "IngressAnnotationIgnored", annotation: key, reason } });
   };
   /** What `read` makes of the value; undefined when it is absent or could not be read, which is told. */
   const value = <T>(
     name: keyof Ingress["annotations"],
-    read: (text: string) => { readonly value: T } | { readonly fault: string },
+    read: (text: string, at: string) => { readonly value: T } | { readonly fault: string },
   ): T | undefined => {
     const annotation = annotations[name];
     if (annotation === undefined) return undefined;
-    const result = read(annotation.value.trim());
+    const result = read(annotation.value.trim(), fieldPath(annotation.key));
     return "value" in result ? result.value : ignored(annotation, result.fault);
   };
 
@@ -92,9 +92,9 @@ export function compileAnnotations({ annotations, rules, defaultBackend }: Ingre
     timeout,
     retry: on === undefined ? undefined : { on, count: count ?? 1, perTryTimeoutMs: perTry },
     websocketPaths: new Set(websocketPaths),
-    minimumTlsVersion: value("tls-minimum-protocol-version", (text) => {
+    minimumTlsVersion: value("tls-minimum-protocol-version", (text, at) => {
       const version = TLS_VERSIONS.find((known) => known === text);
-      return version === undefined ? { fault: `is none of ${TLS_VERSIONS.join(", ")}` } : { value: version };
+      return version === undefined ? { fault: `is none of ${TLS_VERSIONS.join(", ")}` } : { value: { version, at } };
     }),
     problems,
   };

@@ -20,6 +20,8 @@ export type IngressHost = {
   readonly routes: readonly ir.Route[];
   /** Undefined: none of them has put the host on the secure port. */
   readonly tls: ir.HostTls | undefined;
+  /** The minimum versions of TLS that they ask for, and where. */
+  readonly tlsVersions: ReadonlyMap<string, NonNullable<IngressSettings["minimumTlsVersion"]>>;
 };
 
 /** An Ingress that is ours and names the host. */
@@ -70,7 +72,12 @@ export function compileIngresses(
       secure,
     });
   }
-  return { routes: [...routes.values()], tls };
+  const tlsVersions = new Map(
+    participants.flatMap(({ key, settings }) =>
+      settings.minimumTlsVersion === undefined ? [] : [[key, settings.minimumTlsVersion]],
+    ),
+  );
+  return { routes: [...routes.values()], tls, tlsVersions };
 }
 
 type Candidate = {

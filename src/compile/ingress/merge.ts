@@ -18,10 +18,14 @@ export function besideRoot(
   root: Root,
   holder: ObjectKey | undefined,
   findings: Findings,
-): IngressHost {
+): Pick<IngressHost, "routes" | "tls"> {
   const tls = tlsBesideRoot(host, ingresses, root, holder, findings);
   const held = new Map(root.routes.map((route) => [route.match.path, route]));
-  const routes = ingresses.routes.flatMap((route): ir.Route[] => {
+  const refused = tls === undefined ? new Set<string>() : refusedOverTls(host, ingresses, root.tls ?? tls, findings);
+  const split = ingresses.routes.flatMap((route) =>
+    refused.has(route.origin.object) ? unavailableOverTls(route) : [route],
+  );
+  const routes = split.flatMap((route): ir.Route[] => {
     const isSecure = tls !== undefined;
     const alone: ir.Route = isSecure ? route : { ...route, secure: "absent" };
     const text = firstText(route.match);
@@ -56,14 +60,34 @@ function tlsBesideRoot(
     return undefined;
   }
   if (root.tls === undefined) return tls;
-  if (root.tls.minimumVersion < tls.minimumVersion) {
-    report({ code: "IngressHttpsHeld", host, holder, reason: `serves it from TLS ${root.tls.minimumVersion}` });
-    return undefined;
-  }
   if (root.tls.certificate.chainPem !== tls.certificate.chainPem) {
     report({ code: "IngressCertificateHeld", host, holder });
   }
   return tls;
+}
+
+/** The Ingresses that ask for a newer version of TLS than the host is served from. */
+function refusedOverTls(
+  host: string,
+  { tlsVersions }: IngressHost,
+  { minimumVersion, certificate }: ir.HostTls,
+  findings: Findings,
+): ReadonlySet<string> {
+  const refused = new Set<string>();
+  const holder = certificate.origin.object as ObjectKey;
+  for (const [key, { version, at }] of tlsVersions) {
+    if (version <= minimumVersion) continue;
+    refused.add(key);
+    const fact: Fact = { code: "IngressHttpsHeld", host, holder, reason: `serves it from TLS ${minimumVersion}` };
+    findings.report({ object: key as ObjectKey, at, subject: { kind: "object" }, ...fact });
+  }
+  return refused;
+}
+
+/** The path is not left to others: it has an owner, who does not want it served like this. */
+function unavailableOverTls(route: ir.Route): readonly ir.Route[] {
+  const unavailable: ir.Route = { ...route, insecure: "absent", action: { kind: "unavailable" } };
+  return route.insecure === "absent" ? [unavailable] : [{ ...route, secure: "absent" }, unavailable];
 }
 
 function withoutTrailingSlash(path: string): string {

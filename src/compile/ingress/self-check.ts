@@ -28,10 +28,8 @@ export function ingressProblems(
   for (const warning of notes.warnings) note("FieldIgnored", warning);
   const settings = compileAnnotations(ingress);
   for (const { at, fact } of settings.problems) report(at, fact);
-  const version = settings.minimumTlsVersion;
+  const { version, at = "" } = settings.minimumTlsVersion ?? {};
   if (version !== undefined && version < options.minimumTlsVersion) {
-    const { key: annotation = "" } = ingress.annotations["tls-minimum-protocol-version"] ?? {};
-    const at = `metadata.annotations[${JSON.stringify(annotation)}]`;
     report(at, { code: "TlsVersionRaised", version, minimum: options.minimumTlsVersion });
   }
 

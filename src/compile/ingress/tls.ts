@@ -9,8 +9,8 @@ import { findCertificate } from "../tls.ts";
 import type { Participant } from "./host.ts";
 
 /**
- * What puts the host on the secure port: the certificate of the oldest Ingress that has a usable one, and the newest version
- * of TLS that any of those with a certificate asks for.
+ * What puts the host on the secure port: the certificate of the oldest Ingress that has a usable one, and the version of TLS
+ * that this Ingress asks for. The others have no say in what clients of its paths have to speak.
  */
 export function compileIngressTls(
   unit: Unit,
@@ -43,11 +43,10 @@ export function compileIngressTls(
       }
       continue;
     }
-    if (settings.minimumTlsVersion !== undefined && settings.minimumTlsVersion > minimumVersion) {
-      minimumVersion = settings.minimumTlsVersion;
-    }
     if (certificate === undefined) {
       certificate = value;
+      const { version = minimumVersion } = settings.minimumTlsVersion ?? {};
+      if (version > minimumVersion) minimumVersion = version;
       for (const fact of facts) report(fact);
     } else if (certificate.chainPem !== value.chainPem) {
       report({ code: "IngressCertificateHeld", host: unit, holder: certificate.origin.object as ObjectKey });
