@@ -20,13 +20,16 @@ import type * as ir from "../ir/ir.ts";
 import { accessLog } from "./access-log.ts";
 import { edgeListener, edgeManager, removeForgeries } from "./edge.ts";
 import {
-  ALLOWS_WEBSOCKETS,
+  ANSWERS_WEBSOCKETS,
   httpScope,
   httpsScope,
+  MISDIRECTED,
+  NO_ROUTE,
   REDIRECTS_TO_HOST,
   SCOPE_HEADER,
   shareName,
   UNAVAILABLE_CLUSTER,
+  WEBSOCKET,
 } from "./names.ts";
 import type { Digest, Draft } from "./resource.ts";
 
@@ -303,6 +306,8 @@ function connectionManager(statPrefix: string, scope: string, options: ListenerO
         configSpecifier: { case: "scopedRds", value: { scopedRdsConfigSource: ads } },
       },
     },
+    // Routes that forward say if they do not let them through; those that answer themselves cannot say anything.
+    upgradeConfigs: [{ upgradeType: WEBSOCKET }],
     earlyHeaderMutationExtensions: [
       {
         name: "scope",
@@ -357,15 +362,31 @@ function luaFilter(name: string, code: string) {
  * On the secure port a wildcard's scope cannot tell whether the request is for the connection's server name, nor whether that
  * is a host of its own that is on the insecure port only: that is seen to here, by the rules that hold for other hosts.
  *
- * Envoy decides on upgrades by the route that it has before any filter, and lets them through where it has none.
+ * Envoy decides on upgrades by the route that it has before any filter, and lets them through where it has none. What it
+ * would have refused on the route that was found since is refused here: at the latest the second time, because the first
+ * may choose a scope without having seen its route.
  */
 const FIND_SCOPE = `
-function envoy_on_request(handle)
-  local function routed()
-    local name = handle:streamInfo():routeName()
-    return name ~= nil and name ~= ""
+function routed(handle)
+  local name = handle:streamInfo():routeName()
+  return name ~= nil and name ~= ""
+end
+
+function refuse_upgrade(handle)
+  local upgrade = handle:headers():get("upgrade")
+  if upgrade == nil then return end
+  local name = handle:streamInfo():routeName()
+  local answered = name == "${NO_ROUTE}" or name == "${MISDIRECTED}" or handle:metadata():get("${ANSWERS_WEBSOCKETS}")
+  if not (answered and string.lower(upgrade) == "${WEBSOCKET}") then
+    handle:respond({ [":status"] = "403" })
   end
-  if routed() then return end
+end
+
+function envoy_on_request(handle)
+  if routed(handle) then
+    if LAST then refuse_upgrade(handle) end
+    return
+  end
   local headers = handle:headers()
   local scope = headers:get("${SCOPE_HEADER}")
   if scope == nil then return end
@@ -376,13 +397,7 @@ function envoy_on_request(handle)
   local function look(other)
     choose(other)
     handle:metadata():get("")
-    return routed()
-  end
-  local upgrade = headers:get("upgrade")
-  local function refuse_upgrade(allowed)
-    if upgrade ~= nil and not (allowed and string.lower(upgrade) == "websocket") then
-      handle:respond({ [":status"] = "403" })
-    end
+    return routed(handle)
   end
   local folded = string.lower(scope)
   local port, name = string.match(folded, "^(..)([^:]*)")
@@ -401,11 +416,11 @@ function envoy_on_request(handle)
   end
   if look(following) then
     if handle:metadata():get("${REDIRECTS_TO_HOST}") then headers:replace(":authority", name) end
-    return refuse_upgrade(handle:metadata():get("${ALLOWS_WEBSOCKETS}"))
+    return refuse_upgrade(handle)
   end
   if LAST and following ~= any then
     choose(any)
-    refuse_upgrade(false)
+    if headers:get("upgrade") ~= nil then handle:respond({ [":status"] = "403" }) end
   end
 end
 `;

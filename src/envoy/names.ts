@@ -10,11 +10,14 @@ export const SCOPE_HEADER = "x-isoline-scope";
 /** The namespace of what routes tell the listener's filter in their metadata. */
 export const FILTER_METADATA = "envoy.filters.http.lua";
 
-/** Of a route that lets websockets through. */
-export const ALLOWS_WEBSOCKETS = "allows-websockets";
+/** Of a route that answers who asks for a websocket: one that lets websockets through, or that answers everybody itself. */
+export const ANSWERS_WEBSOCKETS = "answers-websockets";
 
 /** Of a redirect to the host that was asked for: it is to be without its port. */
 export const REDIRECTS_TO_HOST = "redirects-to-host";
+
+/** The kind of upgrade, as clients and Envoy name it. */
+export const WEBSOCKET = "websocket";
 
 /** Name of the explicit 404 at the end of each host. */
 export const NO_ROUTE = "no-route";

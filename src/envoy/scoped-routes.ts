@@ -7,7 +7,7 @@ import { duration } from "./duration.ts";
 import { RETRY_BUFFER_BYTES, STREAM_IDLE_TIMEOUT_MS } from "./edge.ts";
 import type { ListenerOptions } from "./listeners.ts";
 import {
-  ALLOWS_WEBSOCKETS,
+  ANSWERS_WEBSOCKETS,
   FILTER_METADATA,
   httpScope,
   httpsScope,
@@ -18,6 +18,7 @@ import {
   routeName,
   SCOPE_HEADER,
   shareName,
+  WEBSOCKET,
 } from "./names.ts";
 import type { Digest, Draft } from "./resource.ts";
 import { certificateDraft } from "./secrets.ts";
@@ -146,7 +147,7 @@ function redirectOf({ name: host }: ir.Host, { redirectPort }: RedirectOptions):
   // Envoy by itself keeps the port of the Host header, which is that of the insecure side.
   const target = host.startsWith("*") ? {} : { hostRedirect: host };
   return {
-    ...(host.startsWith("*.") ? { metadata: TO_HOST } : {}),
+    metadata: host.startsWith("*.") ? filterMetadata(ANSWERS_WEBSOCKETS, REDIRECTS_TO_HOST) : WEBSOCKETS_ANSWERED,
     action: {
       case: "redirect",
       value: {
@@ -157,11 +158,6 @@ function redirectOf({ name: host }: ir.Host, { redirectPort }: RedirectOptions):
     },
   };
 }
-
-/** The host that a wildcard stands for is known when a request comes. */
-const TO_HOST: NonNullable<RouteInit["metadata"]> = {
-  filterMetadata: { [FILTER_METADATA]: { [REDIRECTS_TO_HOST]: true } },
-};
 
 function insecureMessages(route: ir.Route, toSecurePort: RouteInit, nameOf: NameOf): readonly RouteInit[] {
   switch (route.insecure) {
@@ -181,13 +177,13 @@ function routeMessages(route: ir.Route, nameOf: NameOf): readonly RouteInit[] {
   const match = pathMatch(route);
   switch (route.action.kind) {
     case "unavailable":
-      return [directResponse(name, match, 503)];
+      return [{ ...directResponse(name, match, 503), metadata: WEBSOCKETS_ANSWERED }];
     case "forward": {
       const { shares, prefixRewrite } = route.action;
       const target = { ...forwardTo(shares, nameOf), ...policiesOf(route.action) };
       const named = {
         name,
-        ...(route.action.allowsWebsockets ? { metadata: WEBSOCKETS_ALLOWED } : {}),
+        ...(route.action.allowsWebsockets ? { metadata: WEBSOCKETS_ANSWERED } : {}),
         ...(route.action.retry === undefined ? {} : { requestBodyBufferLimit: RETRY_BUFFER_BYTES }),
       };
       if (prefixRewrite === undefined) return [{ ...named, match, action: { case: "route", value: target } }];
@@ -224,10 +220,12 @@ function forwardTo(shares: readonly ir.Share[], nameOf: NameOf): RouteActionInit
 /** Connections that carry messages rather than an answer may be silent for hours. */
 const WEBSOCKET_IDLE_TIMEOUT_MS = 9_000_000;
 
-/** Envoy tells its filters nothing of `upgradeConfigs`. */
-const WEBSOCKETS_ALLOWED: NonNullable<RouteInit["metadata"]> = {
-  filterMetadata: { [FILTER_METADATA]: { [ALLOWS_WEBSOCKETS]: true } },
-};
+function filterMetadata(...keys: readonly string[]): NonNullable<RouteInit["metadata"]> {
+  return { filterMetadata: { [FILTER_METADATA]: Object.fromEntries(keys.map((key) => [key, true])) } };
+}
+
+/** Envoy tells its filters nothing of what a route does with upgrades. */
+const WEBSOCKETS_ANSWERED = filterMetadata(ANSWERS_WEBSOCKETS);
 
 /** The cookie that binds a client to an endpoint. Clients hold it already, so the name cannot change. */
 const SESSION_COOKIE = "X-Contour-Session-Affinity";
@@ -242,9 +240,15 @@ function policiesOf({ shares, timeout, retry, allowsWebsockets }: Forward): Rout
     ...(idleTimeoutMs === undefined ? {} : { idleTimeout: duration(idleTimeoutMs) }),
     ...(retry === undefined ? {} : { retryPolicy: retryPolicyOf(retry) }),
     ...(bindsSessions ? { hashPolicy: [SESSION_HASH_POLICY] } : {}),
-    ...(allowsWebsockets ? { upgradeConfigs: [{ upgradeType: "websocket" }] } : {}),
+    // The listener lets websockets get to every route, for those that answer themselves.
+    ...(allowsWebsockets ? {} : { upgradeConfigs: [NO_WEBSOCKETS] }),
   };
 }
+
+const NO_WEBSOCKETS: NonNullable<RouteActionInit["upgradeConfigs"]>[number] = {
+  upgradeType: WEBSOCKET,
+  enabled: false,
+};
 
 /** Undefined where that of the listener stands. It must not end what the timeout, or the lack of one, lets go on. */
 function idleTimeoutOf(timeout: ir.Timeout, allowsWebsockets: boolean): number | undefined {

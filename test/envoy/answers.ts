@@ -104,7 +104,8 @@ async function upgrade(world: World, expected: ExpectedRequest): Promise<Answer>
     return { status: 101, who: String(socket.headers["x-backend"]) };
   } catch (error) {
     if (!(error instanceof NoUpgrade)) throw error;
-    return { status: error.status, who: `nobody, status ${error.status}` };
+    const { status, headers } = error;
+    return { status, headers, who: `nobody, status ${status}` };
   }
 }
 

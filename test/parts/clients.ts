@@ -144,10 +144,12 @@ export type Websocket = {
 export class NoUpgrade extends Error {
   override readonly name: string = "NoUpgrade";
   readonly status: number;
+  readonly headers: IncomingHttpHeaders;
 
-  constructor(status: number) {
+  constructor(status: number, headers: IncomingHttpHeaders) {
     super(`the answer was ${status}, not 101`);
     this.status = status;
+    this.headers = headers;
   }
 }
 
@@ -214,9 +216,9 @@ function upgrade(
       signal: AbortSignal.timeout(ANSWER_MS),
     })
       .on("upgrade", ({ headers }, _socket, head) => resolve({ headers, head }))
-      .on("response", ({ statusCode = 0 }) => {
+      .on("response", ({ statusCode = 0, headers }) => {
         connection.destroy();
-        reject(new NoUpgrade(statusCode));
+        reject(new NoUpgrade(statusCode, headers));
       })
       .on("error", reject)
       .end();
