@@ -6,7 +6,9 @@ import type { ObjectChange } from "../src/api/kinds.ts";
 import type { Settings } from "../src/controller/settings.ts";
 import type { HttpRequest } from "../src/envoy/match.ts";
 import { readManifests } from "../src/sources/manifests.ts";
+import { rawObjects } from "./objects.ts";
 import { createAuthority, type Identity } from "./parts/authority.ts";
+import type { KubeObject } from "./parts/kube-admin.ts";
 import { DEFAULT_SETTINGS } from "./settings.ts";
 
 /** One folder of test/cases: what a user applies, and what is to come of it. */
@@ -17,6 +19,8 @@ export type Case = {
   readonly options: CaseOptions;
   /** In the order of the documents of input.yaml. Frozen all the way down. */
   readonly changes: readonly ObjectChange[];
+  /** The same objects as they are written. */
+  readonly raw: readonly KubeObject[];
   /** What status.yaml says; undefined while there is none. */
   readonly statuses: unknown;
   readonly requests: readonly ExpectedRequest[];
@@ -66,6 +70,16 @@ export function loadCases(): readonly Case[] {
   return subfolders(CASES).flatMap((area) => subfolders(join(CASES, area)).map((name) => loadCase(`${area}/${name}`)));
 }
 
+/** Cases that can share a controller, by the options that it is started with, in JSON. */
+export function byOptions(cases: readonly Case[]): ReadonlyMap<string, readonly Case[]> {
+  const groups = new Map<string, Case[]>();
+  for (const each of cases) {
+    const options = JSON.stringify(each.options);
+    groups.set(options, [...(groups.get(options) ?? []), each]);
+  }
+  return groups;
+}
+
 export function splitRequest({ request, serverName }: Pick<ExpectedRequest, "request" | "serverName">): HttpRequest {
   const isSecure = request.startsWith("https://");
   const plain = isSecure ? request.slice("https://".length) : request;
@@ -90,6 +104,7 @@ function loadCase(name: string): Case {
     folder,
     options: readOptions(name, readYaml(join(folder, "options.yaml"))),
     changes: documents.map(({ key, object }) => freeze({ kind: "applied", key, object })),
+    raw: freeze(rawObjects(input)),
     statuses: readYaml(join(folder, "expected", "status.yaml")),
     requests: readRequests(name, readYaml(join(folder, "expected", "requests.yaml"))),
   };

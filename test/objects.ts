@@ -1,11 +1,29 @@
-import type { ObjectChange } from "../src/api/kinds.ts";
+import { KINDS, type ObjectChange } from "../src/api/kinds.ts";
 import { readManifests } from "../src/sources/manifests.ts";
+import { readYaml } from "../src/sources/yaml-documents.ts";
+import type { KubeObject } from "./parts/kube-admin.ts";
 
 /** The objects of a YAML text, all of which must be readable. */
 export function objects(yaml: string): readonly ObjectChange[] {
   const { documents, problems } = readManifests("test.yaml", yaml);
   if (problems.length > 0) throw new Error(problems.map(({ text }) => text).join("; "));
   return documents.map(({ key, object }) => ({ kind: "applied", key, object }));
+}
+
+/**
+ * The objects of our kinds in a YAML text that has no mistakes, as they are written, but for the namespace: that is `default`
+ * where none is given.
+ */
+export function rawObjects(yaml: string): readonly KubeObject[] {
+  return [...readYaml(yaml)].flatMap((document): readonly KubeObject[] => {
+    if (document.kind === "mistake") throw new Error(document.text);
+    const { apiVersion, kind, metadata, ...rest } = Object(document.value);
+    const known = KINDS.find((each) => each.kind === kind && each.apiVersions.includes(apiVersion));
+    if (known === undefined) return [];
+    const { namespace, ...others } = metadata;
+    const where = known.isClusterScoped ? {} : { namespace: namespace ?? "default" };
+    return [{ ...rest, apiVersion, kind, metadata: { ...others, ...where } }];
+  });
 }
 
 /** A Service with port 80 and, given a port of the loopback for each, endpoints. */

@@ -6,7 +6,7 @@ import { type ExpectedRequest, splitRequest } from "../cases.ts";
 import type { Seen } from "../parts/backends.ts";
 import { NoUpgrade, openWebsocket, requestH2, requestHttps } from "../parts/clients.ts";
 import { eventually, type Reply, request } from "./harness.ts";
-import type { World } from "./world.ts";
+import type { Isoline } from "./isoline.ts";
 
 /** How often a request is sent whose answers are shared out by weight. */
 const SAMPLES = 400;
@@ -14,10 +14,12 @@ const SAMPLES = 400;
 const DEVIATIONS = 5;
 const SETTLE_MS = 2000;
 
+type Ports = Pick<Isoline, "httpPort" | "httpsPort">;
+
 /** Sends the request, as often as it takes, and expects the answer that the line of a requests.yaml says. */
-export async function expectAnswer(world: World, expected: ExpectedRequest): Promise<void> {
+export async function expectAnswer(ports: Ports, expected: ExpectedRequest): Promise<void> {
   const ask = async () => {
-    const answer = await answerTo(world, expected);
+    const answer = await answerTo(ports, expected);
     if (expected.answerHeaders !== undefined) expect(answer.headers).toMatchObject(expected.answerHeaders);
     return answer;
   };
@@ -62,11 +64,11 @@ type Answer = {
   readonly seen?: Partial<Seen>;
 };
 
-async function answerTo(world: World, expected: ExpectedRequest): Promise<Answer> {
-  if (expected.websocket === true) return upgrade(world, expected);
+async function answerTo(ports: Ports, expected: ExpectedRequest): Promise<Answer> {
+  if (expected.websocket === true) return upgrade(ports, expected);
   let reply: Reply;
   try {
-    reply = await send(world, expected);
+    reply = await send(ports, expected);
   } catch (error) {
     if (splitRequest(expected).serverName === undefined) throw error;
     return { status: 0, who: "nobody, no handshake" };
@@ -78,24 +80,24 @@ async function answerTo(world: World, expected: ExpectedRequest): Promise<Answer
   return { status, headers, who: "backend" in seen ? seen.backend : `${seen.service}/${seen.port}`, seen };
 }
 
-function send(world: World, expected: ExpectedRequest): Promise<Reply> {
+function send(ports: Ports, expected: ExpectedRequest): Promise<Reply> {
   const { host, path, serverName } = splitRequest(expected);
   const { method = "GET", headers = {}, http2 = false } = expected;
   if (serverName === undefined) {
     return http2
-      ? requestH2(connect(world.httpPort, "127.0.0.1"), { host, path, method, headers })
-      : request({ port: world.httpPort, host, path, method, headers });
+      ? requestH2(connect(ports.httpPort, "127.0.0.1"), { host, path, method, headers })
+      : request({ port: ports.httpPort, host, path, method, headers });
   }
   const alpn = http2 ? ["h2"] : ["http/1.1"];
-  return requestHttps({ ...tlsOf(world, expected, serverName), alpn, host, path, method, headers });
+  return requestHttps({ ...tlsOf(ports, expected, serverName), alpn, host, path, method, headers });
 }
 
-async function upgrade(world: World, expected: ExpectedRequest): Promise<Answer> {
+async function upgrade(ports: Ports, expected: ExpectedRequest): Promise<Answer> {
   const { host, path, serverName } = splitRequest(expected);
   const where =
     serverName === undefined
-      ? { port: world.httpPort }
-      : { port: world.httpsPort, tls: tlsOf(world, expected, serverName) };
+      ? { port: ports.httpPort }
+      : { port: ports.httpsPort, tls: tlsOf(ports, expected, serverName) };
   try {
     const socket = await openWebsocket({ ...where, host, path });
     socket.send("hello");
@@ -109,7 +111,7 @@ async function upgrade(world: World, expected: ExpectedRequest): Promise<Answer>
   }
 }
 
-function tlsOf({ httpsPort }: World, { tlsVersion }: ExpectedRequest, serverName: string) {
+function tlsOf({ httpsPort }: Ports, { tlsVersion }: ExpectedRequest, serverName: string) {
   const versions = tlsVersion === undefined ? {} : { minVersion: secure(tlsVersion), maxVersion: secure(tlsVersion) };
   return { port: httpsPort, sni: serverName, ...versions };
 }

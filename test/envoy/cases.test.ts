@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Case, type CaseOptions, loadCases } from "../cases.ts";
+import { byOptions, type Case, type CaseOptions, loadCases } from "../cases.ts";
 import { statusesOf } from "../statuses.ts";
 import { expectAnswer } from "./answers.ts";
 import { StandIns } from "./stand-ins.ts";
@@ -77,16 +77,6 @@ function inTurn(binary: string, standIns: StandIns, cases: readonly Case[]): voi
 async function expectOutcome(world: World, { statuses, requests }: Case): Promise<void> {
   expect(statusesOf(world.running().controller.translator.current())).toEqual(statuses);
   for (const expected of requests) await expectAnswer(world, expected);
-}
-
-/** Cases that can share a controller, by the options that it is started with. */
-function byOptions(cases: readonly Case[]): ReadonlyMap<string, readonly Case[]> {
-  const groups = new Map<string, Case[]>();
-  for (const each of cases) {
-    const options = JSON.stringify(each.options);
-    groups.set(options, [...(groups.get(options) ?? []), each]);
-  }
-  return groups;
 }
 
 function shuffled(cases: readonly Case[]): readonly Case[] {

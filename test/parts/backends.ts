@@ -74,8 +74,10 @@ export function startWebsocket({ name }: { readonly name: string }): Promise<Lis
  * Speaks what it is spoken to, as its first bytes tell: HTTP/1.1 with websockets, HTTP/2 with prior knowledge, both over
  * TLS, or lines of text.
  */
-export function startPolyglot(options: TlsBackendOptions): Promise<Listening> {
-  const { name } = options;
+export function startPolyglot(
+  options: TlsBackendOptions & { readonly address?: string; readonly port?: number },
+): Promise<Listening> {
+  const { name, address, port } = options;
   const http1 = http1Server(name);
   const h2c = createHttp2Server((request, response) => answer(name, request, response));
   // OpenSSL forgets the name that was asked for when a session of TLS 1.2 is resumed.
@@ -96,6 +98,8 @@ export function startPolyglot(options: TlsBackendOptions): Promise<Listening> {
         } else answerLines(name, socket);
       });
     }),
+    address,
+    port,
   );
 }
 

@@ -8,8 +8,8 @@ export type Listening = {
   readonly stop: () => Promise<void>;
 };
 
-/** Makes a server listen on an address of the loopback, on a port that nobody else has. */
-export async function listening(server: Server, address = "127.0.0.1"): Promise<Listening> {
+/** Makes a server listen on an address, on that port or, for 0, on one that nobody else has. */
+export async function listening(server: Server, address = "127.0.0.1", port = 0): Promise<Listening> {
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
@@ -17,7 +17,7 @@ export async function listening(server: Server, address = "127.0.0.1"): Promise<
     socket.on("error", () => socket.destroy());
     socket.on("close", () => sockets.delete(socket));
   });
-  server.listen(0, address);
+  server.listen(port, address);
   await once(server, "listening");
   const bound = server.address();
   if (bound === null || typeof bound === "string") throw new Error("not listening on a port");
