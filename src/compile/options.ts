@@ -1,5 +1,6 @@
 import type { TlsVersion } from "../ir/ir.ts";
 import type { ReadCertificates } from "./key-pair.ts";
+import type { ReadRegex } from "./regex.ts";
 
 export type CompileOptions = {
   /** Namespaces where a root may live; empty means anywhere. */
@@ -13,6 +14,5 @@ export type CompileOptions = {
   /** No host is served with an older version of TLS, whatever its object asks for. */
   readonly minimumTlsVersion: TlsVersion;
   readonly readCertificates: ReadCertificates;
-  /** Why Envoy would not take a text as a regular expression, as the rest of a sentence about it; undefined if it would. */
-  readonly regexFault: (regex: string) => string | undefined;
+  readonly readRegex: ReadRegex;
 };

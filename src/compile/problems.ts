@@ -64,6 +64,7 @@ export type Fact =
   | { readonly code: "DelegateIsRoot"; readonly delegate: ObjectKey }
   | { readonly code: "IngressHostInvalid"; readonly host: string; readonly reason: string }
   | { readonly code: "IngressPathInvalid"; readonly reason: string }
+  | { readonly code: "IngressPathTooCostly" }
   | { readonly code: "IngressWithoutBackend" }
   | { readonly code: "IngressBackendUnsupported" }
   | { readonly code: "IngressTlsUnusable"; readonly host: string; readonly secret: string; readonly reason: string }
@@ -135,6 +136,7 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   DelegateIsRoot: "B",
   IngressHostInvalid: "B",
   IngressPathInvalid: "B",
+  IngressPathTooCostly: "B",
   IngressWithoutBackend: "B",
   IngressBackendUnsupported: "B",
   IngressTlsUnusable: "B",
@@ -293,6 +295,8 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
       return `host ${quoted(fact.host)} ${fact.reason}`;
     case "IngressPathInvalid":
       return `path ${fact.reason}`;
+    case "IngressPathTooCostly":
+      return "path is a regular expression too many: those of the host are too much work for each request";
     case "IngressWithoutBackend":
       return "has neither paths nor a default backend, so nothing answers";
     case "IngressBackendUnsupported":

@@ -3,11 +3,11 @@ import type { ListenerOptions } from "../envoy/listeners.ts";
 import type { TranslateOptions } from "../translate/translator.ts";
 import { digest } from "./digest.ts";
 import { readCertificates } from "./key-pairs.ts";
-import { regexFault } from "./regexes.ts";
+import { readRegex, rememberedRegexes } from "./regexes.ts";
 import { rememberedCertificates } from "./remembered-certificates.ts";
 
 /** What whoever runs Isoline decides about how objects are translated. */
-export type Settings = Omit<CompileOptions, "readCertificates" | "regexFault"> & {
+export type Settings = Omit<CompileOptions, "readCertificates" | "readRegex"> & {
   /** Where Envoy listens, and what holds for all who connect to it. */
   readonly envoy: Omit<ListenerOptions, "minimumTlsVersion">;
 };
@@ -16,7 +16,11 @@ export type Settings = Omit<CompileOptions, "readCertificates" | "regexFault"> &
 export function translateOptions({ envoy, ...compile }: Settings): TranslateOptions {
   const { minimumTlsVersion } = compile;
   return {
-    compile: { ...compile, readCertificates: rememberedCertificates(readCertificates), regexFault },
+    compile: {
+      ...compile,
+      readCertificates: rememberedCertificates(readCertificates),
+      readRegex: rememberedRegexes(readRegex),
+    },
     listeners: { ...envoy, minimumTlsVersion },
     digest,
   };

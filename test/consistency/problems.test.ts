@@ -97,6 +97,7 @@ const EXAMPLES: readonly (readonly [Fact, Subject?, string?])[] = [
     { code: "IngressPathInvalid", reason: "is no regular expression: missing closing ): `/a(`" },
     route("shop.example.com/a("),
   ],
+  [{ code: "IngressPathTooCostly" }, route("shop.example.com/(.*)/(.*)")],
   [{ code: "IngressWithoutBackend" }],
   [{ code: "IngressBackendUnsupported" }, route("shop.example.com/assets")],
   [

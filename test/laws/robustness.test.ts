@@ -61,6 +61,25 @@ describe("sizes that nobody would write", () => {
     expect(statuses(translation)).toEqual(["invalid"]);
   });
 
+  test("an Ingress of 10,000 hosts, each with an entry in its tls", () => {
+    const hosts = Array.from({ length: 10_000 }, (_, i) => `h${i}.example.com`);
+    const paths = [{ path: "/", pathType: "Prefix", backend: { service: { name: "s", port: { number: 80 } } } }];
+    const big = ingress({ rules: hosts.map((host) => ({ host, http: { paths } })), tls: [{ hosts, secretName: "x" }] });
+    const translation = expectSound(translate([big, service].map(applied), OPTIONS));
+    expect(translation.hosts).toHaveLength(10_000);
+  });
+
+  test("an Ingress of 1,500 regular expressions that are as dear as they can be", () => {
+    const paths = Array.from({ length: 1_500 }, (_, i) => ({
+      path: `/${i}${"((a{0,31}){0,31})".repeat(55)}[a]`,
+      pathType: "ImplementationSpecific",
+      backend: { service: { name: "s", port: { number: 80 } } },
+    }));
+    const big = ingress({ rules: [{ host: "big.example.com", http: { paths } }] });
+    const { ingresses } = expectSound(translate([big, service].map(applied), OPTIONS));
+    expect([...ingresses.values()].flat().map(({ code }) => code)).toEqual(paths.map(() => "IngressPathInvalid"));
+  });
+
   test("a match, a host and an unknown field of a megabyte", () => {
     const long = "x".repeat(1_000_000);
     const templates = "<".repeat(1_000_000);
@@ -162,6 +181,10 @@ const service: RawObject = {
   metadata: { namespace: "default", name: "s" },
   spec: { ports: [{ port: 80 }] },
 };
+
+function ingress(spec: unknown): RawObject {
+  return { apiVersion: "networking.k8s.io/v1", kind: "Ingress", metadata: { namespace: "default", name: "big" }, spec };
+}
 
 function child(name: string, routes: unknown): RawObject {
   return { kind: "IngressRoute", metadata: { namespace: "default", name }, spec: { routes } };

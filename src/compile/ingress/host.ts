@@ -1,4 +1,3 @@
-import { ingressHost } from "../../api/hostname.ts";
 import type { Ingress, IngressBackend } from "../../api/ingress.ts";
 import { type ObjectKey, objectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
@@ -8,11 +7,18 @@ import { oldestFirst } from "../oldest-first.ts";
 import type { CompileOptions } from "../options.ts";
 import type { Fact, Subject } from "../problems.ts";
 import { compileUpstream } from "../upstreams.ts";
-import { compileAnnotations, type IngressSettings } from "./annotations.ts";
+import type { IngressSettings } from "./annotations.ts";
 import { isOurs } from "./class.ts";
 import { compilePath } from "./paths.ts";
+import { type ReadIngress, readIngress } from "./read.ts";
 import { pathSubject } from "./self-check.ts";
 import { compileIngressTls } from "./tls.ts";
+
+/**
+ * What the regular expressions of one host may cost together. Envoy tries them one after the other, so this bounds how long
+ * one request can keep a worker of Envoy from those of all other hosts: half a second, for a path of 60 kB that is made for it.
+ */
+const MAX_REGEX_COST = 1000;
 
 /** What the Ingresses of one host publish there between them. */
 export type IngressHost = {
@@ -25,7 +31,7 @@ export type IngressHost = {
 };
 
 /** An Ingress that is ours and names the host. */
-export type Participant = { readonly key: ObjectKey; readonly object: Ingress; readonly settings: IngressSettings };
+export type Participant = { readonly key: ObjectKey; readonly object: Ingress } & ReadIngress;
 
 /** The rules and default backends of all Ingresses that name the host; undefined when none does. */
 export function compileIngresses(
@@ -39,7 +45,7 @@ export function compileIngresses(
     if (!isOurs(object, view, options)) continue;
     const key = objectKey("Ingress", object.metadata.namespace, object.metadata.name);
     findings.reach(key);
-    participants.push({ key, object, settings: compileAnnotations(object) });
+    participants.push({ key, object, ...readIngress(object) });
   }
   // The unit of an Ingress that names no usable host is no host.
   if (participants.length === 0 || unit.includes("/")) return undefined;
@@ -47,6 +53,7 @@ export function compileIngresses(
 
   const tls = compileIngressTls(unit, participants, view, options, findings);
   const routes = new Map<string, ir.Route>();
+  let regexCost = 0;
   for (const { participant, path, ...candidate } of candidates(unit, participants)) {
     const compiled = compilePath(path.path, path.pathType, options);
     if (!compiled.ok) continue;
@@ -59,6 +66,12 @@ export function compileIngresses(
       if (!isSame) findings.report({ object: key, at: candidate.at, subject: candidate.subject(undefined), ...fact });
       continue;
     }
+    if (regexCost + compiled.cost > MAX_REGEX_COST) {
+      const fact: Fact = { code: "IngressPathTooCostly" };
+      findings.report({ object: key, at: candidate.at, subject: candidate.subject(undefined), ...fact });
+      continue;
+    }
+    regexCost += compiled.cost;
     const insecure = settings.redirects ? "redirect" : settings.allowsHttp ? "serve" : "absent";
     const secure = tls === undefined ? "absent" : "serve";
     if (insecure === "absent" && secure === "absent") {
@@ -92,8 +105,8 @@ type Candidate = {
 /** Whoever comes first has a path. Default backends come after all rules: they take what is left. */
 function* candidates(unit: Unit, participants: readonly Participant[]): Generator<Candidate> {
   for (const participant of participants) {
-    for (const [i, { host, paths }] of participant.object.rules.entries()) {
-      if (ingressHost(host) !== unit) continue;
+    for (const i of participant.rules.get(unit) ?? []) {
+      const { host, paths = [] } = participant.object.rules[i] ?? {};
       if (paths.length === 0) yield* defaultBackendOf(participant, host);
       for (const [j, path] of paths.entries()) {
         const at = `spec.rules[${i}].http.paths[${j}]`;

@@ -2,9 +2,11 @@ import type { PathType } from "../../api/ingress.ts";
 import type * as ir from "../../ir/ir.ts";
 import { pathFault, withoutTrailingSlash } from "../ingressroute/paths.ts";
 import type { CompileOptions } from "../options.ts";
+import { firstText } from "../route-order.ts";
 
 export type CompiledPath =
-  | { readonly ok: true; readonly match: ir.PathMatch }
+  /** `cost` is how much Envoy may have to do for each character of a path: nothing to speak of but for regular expressions. */
+  | { readonly ok: true; readonly match: ir.PathMatch; readonly cost: number }
   /** `reason` is the rest of a sentence about the path. */
   | { readonly ok: false; readonly reason: string };
 
@@ -14,18 +16,27 @@ const EVERYTHING: ir.PathMatch = { kind: "prefix", path: "/" };
 export function compilePath(
   path: string | undefined,
   pathType: PathType | undefined,
-  { regexFault }: Pick<CompileOptions, "regexFault">,
+  { readRegex }: Pick<CompileOptions, "readRegex">,
 ): CompiledPath {
   if (path === undefined) {
-    if (pathType === "ImplementationSpecific") return { ok: true, match: EVERYTHING };
+    if (pathType === "ImplementationSpecific") return matching(EVERYTHING);
     return { ok: false, reason: "is required" };
   }
   // The one place where a user's text becomes a regular expression, because its author asks for one.
-  const isRegex = pathType === "ImplementationSpecific" && /[\^+*[\]%]/.test(path);
-  const reason = isRegex ? regexFault(path) : pathFault(path);
+  if (pathType === "ImplementationSpecific" && /[\^+*[\]%]/.test(path)) {
+    const read = readRegex(path);
+    if (!read.ok) return read;
+    const match = { kind: "regex", path } as const;
+    // The text that it begins with is compared once.
+    return matching(match, Math.max(1, read.instructions - firstText(match).length));
+  }
+  const reason = pathFault(path);
   if (reason !== undefined) return { ok: false, reason };
-  if (isRegex) return { ok: true, match: { kind: "regex", path } };
-  if (pathType === "Exact") return { ok: true, match: { kind: "exact", path } };
-  if (pathType === "ImplementationSpecific" && path !== "/") return { ok: true, match: { kind: "stringPrefix", path } };
-  return { ok: true, match: { kind: "prefix", path: withoutTrailingSlash(path) } };
+  if (pathType === "Exact") return matching({ kind: "exact", path });
+  if (pathType === "ImplementationSpecific" && path !== "/") return matching({ kind: "stringPrefix", path });
+  return matching({ kind: "prefix", path: withoutTrailingSlash(path) });
+}
+
+function matching(match: ir.PathMatch, cost = 0): CompiledPath {
+  return { ok: true, match, cost };
 }

@@ -5,8 +5,8 @@ import type { ObjectKey } from "../../api/object-key.ts";
 import { neverMatches } from "../ingressroute/paths.ts";
 import type { CompileOptions } from "../options.ts";
 import type { Fact, Problem, Subject } from "../problems.ts";
-import { compileAnnotations } from "./annotations.ts";
 import { compilePath } from "./paths.ts";
+import { readIngress, wildcardOf } from "./read.ts";
 
 const OBJECT: Subject = { kind: "object" };
 
@@ -14,7 +14,7 @@ const OBJECT: Subject = { kind: "object" };
 export function ingressProblems(
   key: ObjectKey,
   ingress: Ingress,
-  options: Pick<CompileOptions, "regexFault" | "minimumTlsVersion">,
+  options: Pick<CompileOptions, "readRegex" | "minimumTlsVersion">,
 ): readonly Problem[] {
   const problems: Problem[] = [];
   const report = (at: string, fact: Fact, subject: Subject = OBJECT) => {
@@ -26,7 +26,7 @@ export function ingressProblems(
   const { notes, rules, tls, defaultBackend } = ingress;
   for (const fault of notes.faults) note("InvalidField", fault);
   for (const warning of notes.warnings) note("FieldIgnored", warning);
-  const settings = compileAnnotations(ingress);
+  const { settings, rules: rulesByHost } = readIngress(ingress);
   for (const { at, fact } of settings.problems) report(at, fact);
   const { version, at = "" } = settings.minimumTlsVersion ?? {};
   if (version !== undefined && version < options.minimumTlsVersion) {
@@ -53,10 +53,12 @@ export function ingressProblems(
       }
     }
   }
-  const hosts = new Set(rules.map(({ host }) => ingressHost(host)));
+  const covered = new Set([...rulesByHost.keys()].flatMap((host) => [host, wildcardOf(host)]));
+  // Certificates are for names.
+  covered.delete("*");
   for (const [i, entry] of tls.entries()) {
     for (const [j, host] of entry.hosts.entries()) {
-      if (!isUsed(host.toLowerCase(), hosts))
+      if (!covered.has(host.toLowerCase()))
         report(`spec.tls[${i}].hosts[${j}]`, { code: "IngressTlsHostUnused", host });
     }
   }
@@ -67,10 +69,4 @@ export function ingressProblems(
 export function pathSubject(host: string | undefined, path: string | undefined, service?: string): Subject {
   const match = `${host ?? ""}${path ?? "/"}`;
   return service === undefined ? { kind: "route", match } : { kind: "route", match, service };
-}
-
-function isUsed(tlsHost: string, hosts: ReadonlySet<string>): boolean {
-  if (tlsHost === "*") return false;
-  if (hosts.has(tlsHost)) return true;
-  return tlsHost.startsWith("*.") && [...hosts].some((host) => host.replace(/^[^.]*/, "*") === tlsHost);
 }

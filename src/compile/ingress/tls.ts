@@ -1,4 +1,3 @@
-import type { Ingress } from "../../api/ingress.ts";
 import type { ObjectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
 import type { Unit, View } from "../../store/view.ts";
@@ -23,10 +22,10 @@ export function compileIngressTls(
   if (unit === "*") return undefined;
   let certificate: ir.Certificate | undefined;
   let minimumVersion = options.minimumTlsVersion;
-  for (const { key, object, settings } of participants) {
+  for (const { key, object, settings, tlsEntry } of participants) {
     if (object.notes.faults.length > 0) continue;
-    const index = entryFor(unit, object.tls);
-    const entry = object.tls[index];
+    const index = tlsEntry(unit);
+    const entry = index === undefined ? undefined : object.tls[index];
     if (entry === undefined) continue;
     const at = `spec.tls[${index}].secretName`;
     const report = (fact: Fact) => findings.report({ object: key, at, subject: { kind: "object" }, ...fact });
@@ -60,15 +59,6 @@ export function compileIngressTls(
     return undefined;
   }
   return certificate && { certificate, minimumVersion };
-}
-
-/** The entry that names the host; else one whose wildcard covers it; else one that names none, which is for all hosts. */
-function entryFor(host: string, tls: Ingress["tls"]): number {
-  const wildcard = host.replace(/^[^.]*/, "*");
-  const naming = (name: string) => tls.findIndex(({ hosts }) => hosts.some((each) => each.toLowerCase() === name));
-  const [exact, covering] = [naming(host), naming(wildcard)];
-  if (exact >= 0) return exact;
-  return covering >= 0 ? covering : tls.findIndex(({ hosts }) => hosts.length === 0);
 }
 
 function reasonOf(fact: Fact): string {
