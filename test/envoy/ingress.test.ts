@@ -143,7 +143,7 @@ describeWithEnvoy("Ingresses on a real Envoy", (binary) => {
       const { status, headers } = await world.get("A.redirect.example.com", "/x?y=%20");
       expect({ status, location: headers.location }).toEqual({
         status: 301,
-        location: "https://A.redirect.example.com/x?y=%20",
+        location: "https://a.redirect.example.com/x?y=%20",
       });
     }, SETTLE_MS);
   });
