@@ -1,6 +1,7 @@
 import { hostnameFault } from "../api/hostname.ts";
 import type { Service as IngressRouteService } from "../api/ingress-route.ts";
 import { isIpv4, parseIpv6 } from "../api/ip-address.ts";
+import { isName } from "../api/names.ts";
 import type { ServiceAnnotations, ServicePort } from "../api/service.ts";
 import type * as ir from "../ir/ir.ts";
 import type { View } from "../store/view.ts";
@@ -70,7 +71,6 @@ function compileValidation(
   if (protocol !== "tls") {
     return unusable("the Service's annotation contour.heptio.com/upstream-protocol.tls does not name the port");
   }
-  // A slash would name a Secret of another namespace, and a name with one is found in none.
   const authority = view.secret(namespace, caSecret)?.authority;
   const bundle = authority && readCertificates.caBundle(authority);
   return bundle?.ok ? { authoritiesPem: bundle.bundlePem, subjectName: subjectName.toLowerCase() } : unusable();
@@ -82,6 +82,7 @@ export function validationFault({
   subjectName,
 }: NonNullable<IngressRouteService["validation"]>): string | undefined {
   if (!caSecret) return "caSecret is missing";
+  if (!isName(caSecret)) return "caSecret is not the name of a Secret in this namespace";
   if (!subjectName) return "subjectName is missing";
   return hostnameFault(subjectName) === undefined ? undefined : "subjectName is not a host name";
 }
