@@ -49,7 +49,11 @@ export function compileUpstream(
     http2: (protocol === "h2" || protocol === "h2c") && !service.isStandIn,
     tls:
       (protocol === "h2" || protocol === "tls") && !service.isStandIn
-        ? { sni: validated?.subjectName ?? sniOf(externalName), validation: validated }
+        ? {
+            sni: validated?.subjectName ?? sniOf(externalName),
+            alpn: protocol === "h2" ? "h2" : "http/1.1",
+            validation: validated,
+          }
         : undefined,
     circuitBreakers,
     ...policies,

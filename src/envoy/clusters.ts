@@ -100,9 +100,9 @@ function dnsDiscovery(name: string, hostname: string, port: number): ClusterInit
 function settingsOf({ http2, tls, circuitBreakers, loadBalancing, healthCheck }: ir.Cluster): ClusterInit {
   return {
     lbPolicy: LB_POLICY[loadBalancing],
-    ...(healthCheck === undefined ? {} : { healthChecks: [healthCheckMessage(healthCheck, http2)] }),
+    ...(healthCheck === undefined ? {} : { healthChecks: [healthCheckMessage(healthCheck, http2, tls)] }),
     ...(http2 ? { typedExtensionProtocolOptions: { [HTTP_OPTIONS]: HTTP2 } } : {}),
-    ...(tls === undefined ? {} : { transportSocket: tlsTransportSocket(tls, http2) }),
+    ...(tls === undefined ? {} : { transportSocket: tlsTransportSocket(tls) }),
     ...(Object.values(circuitBreakers).every((limit) => limit === undefined)
       ? {}
       : { circuitBreakers: { thresholds: [thresholds(circuitBreakers)] } }),
@@ -117,7 +117,7 @@ const LB_POLICY: Readonly<Record<ir.LoadBalancing, Cluster_LbPolicy>> = {
   sessionCookie: Cluster_LbPolicy.RING_HASH,
 };
 
-function healthCheckMessage(check: ir.HealthCheck, http2: boolean): HealthCheckInit {
+function healthCheckMessage(check: ir.HealthCheck, http2: boolean, tls: ir.UpstreamTls | undefined): HealthCheckInit {
   const interval = { seconds: BigInt(check.intervalSeconds) };
   return {
     timeout: { seconds: BigInt(check.timeoutSeconds) },
@@ -126,6 +126,8 @@ function healthCheckMessage(check: ir.HealthCheck, http2: boolean): HealthCheckI
     noTrafficInterval: interval,
     unhealthyThreshold: check.unhealthyThreshold,
     healthyThreshold: check.healthyThreshold,
+    // Servers speak HTTP/2 over TLS only to those who offer it, as nobody else does for connections that are forwarded.
+    ...(http2 && tls !== undefined && tls.alpn === undefined ? { tlsOptions: { alpnProtocols: ["h2"] } } : {}),
     healthChecker: {
       case: "httpHealthCheck",
       value: {
@@ -157,14 +159,11 @@ const HTTP2 = anyPack(
   }),
 );
 
-function tlsTransportSocket(
-  { sni, validation }: ir.UpstreamTls,
-  http2: boolean,
-): NonNullable<ClusterInit["transportSocket"]> {
+function tlsTransportSocket({ sni, alpn, validation }: ir.UpstreamTls): NonNullable<ClusterInit["transportSocket"]> {
   const context = create(UpstreamTlsContextSchema, {
     sni: sni ?? "",
     commonTlsContext: {
-      alpnProtocols: [http2 ? "h2" : "http/1.1"],
+      alpnProtocols: alpn === undefined ? [] : [alpn],
       // As a client, Envoy goes no further than 1.2 by itself.
       tlsParams: { tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3 },
       validationContextType:

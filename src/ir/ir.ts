@@ -125,8 +125,13 @@ export type HealthCheck = {
   readonly healthyThreshold: number;
 };
 
-/** `sni` is undefined where no name is known: then none is sent. */
-export type UpstreamTls = { readonly sni: string | undefined; readonly validation: UpstreamValidation | undefined };
+export type UpstreamTls = {
+  /** Undefined where no name is known: then none is sent. */
+  readonly sni: string | undefined;
+  /** Undefined where connections are forwarded as they are, so that nobody knows what is spoken: then none is offered. */
+  readonly alpn: "http/1.1" | "h2" | undefined;
+  readonly validation: UpstreamValidation | undefined;
+};
 
 /** The backend must show a certificate for this name, issued by one of these authorities (PEM). */
 export type UpstreamValidation = { readonly authoritiesPem: string; readonly subjectName: string };

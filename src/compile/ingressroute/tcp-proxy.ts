@@ -67,7 +67,15 @@ function lookAt(
     },
     { ...context, report },
   );
-  return { isInvalid: isInvalid(), shares: shares.every(({ cluster }) => cluster === undefined) ? [] : shares };
+  if (shares.every(({ cluster }) => cluster === undefined)) return { isInvalid: isInvalid(), shares: [] };
+  return { isInvalid: isInvalid(), shares: shares.map(withoutAlpn) };
+}
+
+/** What the client speaks is between it and the backend. */
+function withoutAlpn(share: ir.Share): ir.Share {
+  const { cluster } = share;
+  if (cluster?.tls === undefined) return share;
+  return { ...share, cluster: { ...cluster, tls: { ...cluster.tls, alpn: undefined } } };
 }
 
 /** Undefined: the object does not delegate. "nobody": what it delegates to is not there. */
