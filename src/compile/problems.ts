@@ -86,6 +86,7 @@ export type Fact =
   | { readonly code: "StrategyUnknown"; readonly strategy: string; readonly known: readonly string[] }
   | { readonly code: "UpstreamProtocolContradictory"; readonly port: number; readonly protocols: readonly string[] }
   | { readonly code: "ServiceAnnotationUnreadable"; readonly annotation: string }
+  | { readonly code: "ServiceLimitZero"; readonly annotation: string }
   | { readonly code: "IngressAnnotationIgnored"; readonly annotation: string; readonly reason: string }
   | { readonly code: "IngressTlsHostUnused"; readonly host: string }
   | { readonly code: "IngressCertificateHeld"; readonly host: string; readonly holder: ObjectKey }
@@ -157,6 +158,7 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   StrategyUnknown: "C",
   UpstreamProtocolContradictory: "C",
   ServiceAnnotationUnreadable: "C",
+  ServiceLimitZero: "C",
   IngressAnnotationIgnored: "C",
   IngressTlsHostUnused: "C",
   IngressCertificateHeld: "C",
@@ -290,7 +292,9 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
     case "UpstreamProtocolContradictory":
       return `annotations of the Service name port ${fact.port} for ${fact.protocols.join(" and ")}; ${fact.protocols[0]} is used`;
     case "ServiceAnnotationUnreadable":
-      return `the Service's annotation ${fact.annotation} is not a whole number from 0 to 4294967295, so it is ignored`;
+      return `the Service's annotation ${fact.annotation} is not a whole number from 1 to 4294967295, so it is ignored`;
+    case "ServiceLimitZero":
+      return `the Service's annotation ${fact.annotation} is 0, which sets no limit: Envoy's own stands`;
     case "IngressHostInvalid":
       return `host ${quoted(fact.host)} ${fact.reason}`;
     case "IngressPathInvalid":

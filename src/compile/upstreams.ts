@@ -39,7 +39,7 @@ export function compileUpstream(
   const { protocol, contradicted } = upstreamProtocol(service.annotations, port);
   const validated = validation && compileValidation(validation, reference.namespace, protocol, view, options);
   if (validated !== undefined && "code" in validated) return broken(validated);
-  const { circuitBreakers, unreadable } = readCircuitBreakers(service.annotations);
+  const { circuitBreakers, warnings } = readCircuitBreakers(service.annotations);
   const cluster: ir.Cluster = {
     service: reference,
     endpoints:
@@ -58,7 +58,7 @@ export function compileUpstream(
     circuitBreakers,
     ...policies,
   };
-  return { kind: "cluster", cluster, warnings: [...contradicted, ...unreadable] };
+  return { kind: "cluster", cluster, warnings: [...contradicted, ...warnings] };
 }
 
 /** All of it, or the object that asks for it is invalid: never unverified when verification was asked for. */
@@ -120,15 +120,17 @@ function upstreamProtocol(
 
 function readCircuitBreakers(annotations: ServiceAnnotations): {
   readonly circuitBreakers: ir.CircuitBreakers;
-  readonly unreadable: readonly Fact[];
+  readonly warnings: readonly Fact[];
 } {
-  const unreadable: Fact[] = [];
+  const warnings: Fact[] = [];
   const read = (name: keyof ServiceAnnotations): number | undefined => {
     const annotation = annotations[name];
     if (annotation === undefined) return undefined;
     const value = /^[0-9]{1,10}$/.test(annotation.value.trim()) ? Number(annotation.value) : Number.NaN;
-    if (value <= MAX_UINT32) return value;
-    unreadable.push({ code: "ServiceAnnotationUnreadable", annotation: annotation.key });
+    // Contour takes 0 for no limit of its own. To Envoy it would be nobody at all.
+    if (value > 0 && value <= MAX_UINT32) return value;
+    const code = value === 0 ? "ServiceLimitZero" : "ServiceAnnotationUnreadable";
+    warnings.push({ code, annotation: annotation.key });
     return undefined;
   };
   const circuitBreakers = {
@@ -137,7 +139,7 @@ function readCircuitBreakers(annotations: ServiceAnnotations): {
     maxRequests: read("max-requests"),
     maxRetries: read("max-retries"),
   };
-  return { circuitBreakers, unreadable };
+  return { circuitBreakers, warnings };
 }
 
 /** Why Envoy is not sent to this name, if it is not. */

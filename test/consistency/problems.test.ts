@@ -86,6 +86,7 @@ const EXAMPLES: readonly (readonly [Fact, Subject?, string?])[] = [
   ],
   [{ code: "UpstreamProtocolContradictory", port: 443, protocols: ["tls", "h2c"] }, service("/", "web")],
   [{ code: "ServiceAnnotationUnreadable", annotation: "contour.heptio.com/max-requests" }, service("/", "web")],
+  [{ code: "ServiceLimitZero", annotation: "contour.heptio.com/max-connections" }, service("/", "web")],
   [
     {
       code: "IngressHostInvalid",
