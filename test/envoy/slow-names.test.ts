@@ -2,6 +2,7 @@ import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { objects, rootYaml, serviceYaml } from "../objects.ts";
+import { lookingUpAt } from "../parts/name-server.ts";
 import { type Backends, eventually, startBackends } from "./harness.ts";
 import { describeWithEnvoy } from "./suite.ts";
 import { startWorld, type World } from "./world.ts";
@@ -25,18 +26,8 @@ spec: { type: ExternalName, externalName: ${externalName}, ports: [{ port: ${por
     silent = createSocket("udp4").bind(0, "127.0.0.1");
     await once(silent, "listening");
     backends = await startBackends([{ service: "web", port: 80 }]);
-    const resolvers = [
-      { socket_address: { protocol: "UDP", address: "127.0.0.1", port_value: silent.address().port } },
-    ];
-    const typed_dns_resolver_config = {
-      name: "envoy.network.dns_resolver.cares",
-      typed_config: {
-        "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
-        resolvers,
-      },
-    };
     const settings = { allowLoopbackExternalName: true };
-    world = await startWorld({ binary, echo: false, settings, bootstrap: { typed_dns_resolver_config } });
+    world = await startWorld({ binary, echo: false, settings, bootstrap: lookingUpAt(silent.address().port) });
   });
   afterAll(async () => {
     expect(await world.envoy().rejected()).toBe(0);

@@ -24,12 +24,34 @@ export function deployFiles(): readonly string[] {
 }
 
 /** Defines our kinds; resolves when objects of them are taken. */
-export async function installDefinitions(admin: KubeAdmin): Promise<void> {
-  for (const file of deployFiles().filter((name) => name.startsWith("crds/"))) {
-    for (const definition of deployed(file)) {
-      await admin.apply(definition);
-      await eventually(async () => isEstablished(await admin.get(refTo(definition))), ESTABLISHED_MS);
-    }
+export function installDefinitions(admin: KubeAdmin): Promise<void> {
+  return install(admin, definitions());
+}
+
+/** The same kinds without a schema: whatever is an object is taken, as by a cluster with definitions of long ago. */
+export function installPermissiveDefinitions(admin: KubeAdmin): Promise<void> {
+  const openAPIV3Schema = { type: "object", "x-kubernetes-preserve-unknown-fields": true };
+  const permissive = definitions().map((definition): KubeObject => {
+    const spec = Object(definition.spec);
+    const versions: readonly object[] = spec.versions;
+    return {
+      ...definition,
+      spec: { ...spec, versions: versions.map((version) => ({ ...version, schema: { openAPIV3Schema } })) },
+    };
+  });
+  return install(admin, permissive);
+}
+
+function definitions(): readonly KubeObject[] {
+  return deployFiles()
+    .filter((name) => name.startsWith("crds/"))
+    .flatMap(deployed);
+}
+
+async function install(admin: KubeAdmin, wanted: readonly KubeObject[]): Promise<void> {
+  for (const definition of wanted) {
+    await admin.apply(definition);
+    await eventually(async () => isEstablished(await admin.get(refTo(definition))), ESTABLISHED_MS);
   }
 }
 
