@@ -32,7 +32,11 @@ export function compileTls(root: IngressRoute, tls: Tls, view: View, options: Co
 
 type Found<T> = { readonly value: T | undefined; readonly problems: CompiledTls["problems"] };
 
-function minimumVersion(tls: Tls, { minimumTlsVersion }: CompileOptions): Found<ir.TlsVersion> {
+/** The oldest version that clients may use, as the object and the flag have it. */
+export function minimumVersion(
+  tls: Tls,
+  { minimumTlsVersion }: Pick<CompileOptions, "minimumTlsVersion">,
+): Found<ir.TlsVersion> {
   const field = "minimumProtocolVersion";
   const text = tls.minimumProtocolVersion;
   if (text === undefined || text === "") return { value: minimumTlsVersion, problems: [] };

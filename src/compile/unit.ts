@@ -7,7 +7,7 @@ import { Findings } from "./findings.ts";
 import { compileIngresses } from "./ingress/host.ts";
 import { besideRoot } from "./ingress/merge.ts";
 import { resolveRoot } from "./ingressroute/delegation.ts";
-import { selfProblems } from "./ingressroute/self-check.ts";
+import { passesThrough, rootNamespaceProblem, selfProblems } from "./ingressroute/self-check.ts";
 import { resolveTcpProxy } from "./ingressroute/tcp-proxy.ts";
 import { oldestFirst } from "./oldest-first.ts";
 import type { CompileOptions } from "./options.ts";
@@ -31,7 +31,7 @@ export function compileUnit(unit: Unit, view: View, options: CompileOptions): Co
   const eligible: Claim[] = [];
   for (const root of view.claims(unit)) {
     const claim = { key: objectKey("IngressRoute", root.metadata.namespace, root.metadata.name), root };
-    const ineligible = whyIneligible(claim, options);
+    const ineligible = rootNamespaceProblem(claim.key, root, options);
     if (ineligible === undefined) eligible.push(claim);
     else reportUnserved(claim, ineligible, findings);
   }
@@ -76,8 +76,7 @@ function compileRoot(
   findings: Findings,
 ): Served | undefined {
   const asksForTls = root.virtualHost?.tls;
-  // A secretName beside it wins: then Envoy does TLS.
-  const passthrough = root.tcpProxy !== undefined && asksForTls?.passthrough === true && !asksForTls.secretName;
+  const passthrough = passesThrough(root);
   const tls = asksForTls && !passthrough ? compileTls(root, asksForTls, view, options) : undefined;
   for (const { field, fact } of tls?.problems ?? []) {
     const at = field === "" ? "spec.virtualhost.tls" : `spec.virtualhost.tls.${field}`;
@@ -101,14 +100,6 @@ function compileRoot(
 }
 
 type Claim = { readonly key: ObjectKey; readonly root: IngressRoute };
-
-/** Why the root may hold no host at all. A root that could not be told apart by host is in a unit of its own. */
-function whyIneligible({ key, root }: Claim, { rootNamespaces }: CompileOptions): Problem | undefined {
-  const { namespace } = root.metadata;
-  if (rootNamespaces.length === 0 || rootNamespaces.includes(namespace)) return undefined;
-  const subject = { kind: "object" } as const;
-  return { object: key, at: "metadata.namespace", subject, code: "RootNamespaceNotAllowed", namespace };
-}
 
 function heldBy(holder: ObjectKey, { key, root }: Claim): Problem {
   const fqdn = root.virtualHost?.fqdn ?? "";

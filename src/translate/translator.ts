@@ -4,6 +4,7 @@ import { byCodeUnit } from "../api/order.ts";
 import { sameValue } from "../api/same-value.ts";
 import { compileLoadAssignment } from "../compile/endpoints.ts";
 import { ingressProblems } from "../compile/ingress/self-check.ts";
+import { isOurs } from "../compile/ingressroute/class.ts";
 import { selfProblems } from "../compile/ingressroute/self-check.ts";
 import type { CompileOptions } from "../compile/options.ts";
 import type { Problem } from "../compile/problems.ts";
@@ -161,8 +162,7 @@ export class Translator {
       const isForeign =
         change.kind === "applied" &&
         change.object.kind === "IngressRoute" &&
-        change.object.ingressClass !== undefined &&
-        change.object.ingressClass !== this.#options.compile.ingressClass;
+        !isOurs(change.object, this.#options.compile);
       yield isForeign ? { kind: "deleted", key: change.key } : change;
     }
   }

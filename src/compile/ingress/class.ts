@@ -12,7 +12,11 @@ const DEFAULT_CLASS = "contour";
  * Whether an Ingress is for this controller to serve: one that names no class is. An annotation counts before
  * `spec.ingressClassName`, as in Kubernetes.
  */
-export function isOurs({ ingressClass }: Ingress, view: View, options: CompileOptions): boolean {
+export function isOurs(
+  { ingressClass }: Ingress,
+  view: Pick<View, "ingressClass">,
+  options: Pick<CompileOptions, "ingressClass">,
+): boolean {
   const { annotation, name } = ingressClass;
   if (annotation !== undefined) return annotation.value === options.ingressClass;
   if (name === undefined) return true;

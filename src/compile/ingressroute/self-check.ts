@@ -2,6 +2,7 @@ import type { FieldNote } from "../../api/decode.ts";
 import { hostnameFault } from "../../api/hostname.ts";
 import type { Delegate, HealthCheck, IngressRoute, Route, Service, TcpProxy, Tls } from "../../api/ingress-route.ts";
 import type { ObjectKey } from "../../api/object-key.ts";
+import type { CompileOptions } from "../options.ts";
 import { compileHealthCheck } from "../policies/health-check.ts";
 import type { PolicyProblem } from "../policies/policy.ts";
 import { compileRetry } from "../policies/retry.ts";
@@ -23,6 +24,22 @@ export function selfProblems(key: ObjectKey, ingressRoute: IngressRoute): readon
   const check: Check = { key, ingressRoute, faulted, problems: [] };
   checkObject(check);
   return check.problems;
+}
+
+/** Why a root may hold no host at all, by where it lives; undefined for objects that may. */
+export function rootNamespaceProblem(
+  key: ObjectKey,
+  { metadata: { namespace }, virtualHost }: IngressRoute,
+  { rootNamespaces }: Pick<CompileOptions, "rootNamespaces">,
+): Problem | undefined {
+  if (virtualHost === undefined || rootNamespaces.length === 0 || rootNamespaces.includes(namespace)) return undefined;
+  const subject = { kind: "object" } as const;
+  return { object: key, at: "metadata.namespace", subject, code: "RootNamespaceNotAllowed", namespace };
+}
+
+/** Whether the backends of a root do TLS themselves. A secretName beside it wins: then Envoy does. */
+export function passesThrough({ virtualHost, tcpProxy }: IngressRoute): boolean {
+  return tcpProxy !== undefined && virtualHost?.tls?.passthrough === true && !virtualHost.tls.secretName;
 }
 
 /** The subject of a sentence about `spec.routes[index]`. */
@@ -73,13 +90,13 @@ function checkVirtualHost(check: Check, { fqdn, tls }: NonNullable<IngressRoute[
   if (tls !== undefined) checkTlsSecret(check, tls);
 }
 
-function checkTlsSecret(check: Check, { secretName, passthrough }: Tls): void {
-  const { tcpProxy, metadata } = check.ingressRoute;
+function checkTlsSecret(check: Check, { secretName }: Tls): void {
+  const { metadata } = check.ingressRoute;
   const at = "spec.virtualhost.tls";
   if (secretName) {
     if (parseSecretName(secretName, metadata.namespace) !== undefined) return;
     report(check, `${at}.secretName`, { code: "TlsSecretNameInvalid", secretName });
-  } else if (!isFaulted(check, `${at}.secretName`) && !(passthrough && tcpProxy !== undefined)) {
+  } else if (!isFaulted(check, `${at}.secretName`) && !passesThrough(check.ingressRoute)) {
     report(check, at, { code: "TlsSecretMissing" });
   }
 }
