@@ -17,6 +17,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[] | "all">> = {
   translate: ["api", "store", "compile", "ir", "envoy"],
   sources: ["api", "kube"],
   status: ["api", "kube", "compile"],
+  webhook: ["api", "kube", "compile"],
   controller: ["api", "ir", "xds", "kube", "store", "compile", "envoy", "translate", "sources", "status"],
   dashboard: [],
   cli: "all",

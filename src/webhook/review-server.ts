@@ -1,0 +1,118 @@
+import { once } from "node:events";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { createServer, type Server } from "node:https";
+import type { AddressInfo } from "node:net";
+import type { SecretText } from "../api/secret-text.ts";
+import type { Verdict } from "./review.ts";
+
+/** What happened to one request, for logs and metrics. */
+export type ReviewReport =
+  | { readonly kind: "reviewed"; readonly verdict: Verdict; readonly ms: number }
+  /** Not an AdmissionReview. */
+  | { readonly kind: "unreadable"; readonly reason: string }
+  | { readonly kind: "bug"; readonly error: unknown };
+
+export type ReviewServerOptions = {
+  /** Undefined for what is no AdmissionReview. */
+  readonly review: (body: unknown) => Verdict | undefined;
+  readonly monotonicMs: () => number;
+  readonly onReport: (report: ReviewReport) => void;
+};
+
+export const REVIEW_PATH = "/validate";
+
+/** The API server takes objects of up to 3 MB, and sends an update with what was there before. */
+const MAX_BODY_BYTES = 8 << 20;
+/** The API server gives up long before. */
+const REQUEST_MS = 30_000;
+
+/** Answers AdmissionReviews over HTTPS. Until it has a certificate, handshakes fail. */
+export class ReviewServer {
+  readonly #options: ReviewServerOptions;
+  readonly #server: Server;
+
+  constructor(options: ReviewServerOptions) {
+    this.#options = options;
+    const limits = { requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS, minVersion: "TLSv1.2" } as const;
+    this.#server = createServer(limits, (request, response) => {
+      this.#answer(request, response).catch((error: unknown) => {
+        // Whoever asked has gone before all was said.
+        if (!request.complete) return;
+        this.#options.onReport({ kind: "bug", error });
+        send(response, 500, "this is a bug in Isoline");
+      });
+    });
+    // A connection that breaks off, or somebody who is no API server.
+    this.#server.on("tlsClientError", (_, socket) => socket.destroy());
+  }
+
+  /** Resolves to the port; rejects with the error of the socket, `EADDRINUSE` for one. */
+  async listen(address: string, port: number): Promise<number> {
+    this.#server.listen(port, address);
+    await once(this.#server, "listening");
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /** The certificate for connections from now on; those that are open stay. */
+  use({ certPem, key }: { readonly certPem: string; readonly key: SecretText }): void {
+    this.#server.setSecureContext({ cert: certPem, key: key.reveal(), minVersion: "TLSv1.2" });
+  }
+
+  async close(): Promise<void> {
+    if (!this.#server.listening) return;
+    const closed = once(this.#server, "close");
+    this.#server.close();
+    this.#server.closeIdleConnections();
+    const impatience = setTimeout(() => this.#server.closeAllConnections(), 1_000);
+    await closed;
+    clearTimeout(impatience);
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.url?.split("?")[0] !== REVIEW_PATH) return send(response, 404, `not here; there is ${REVIEW_PATH}`);
+    if (request.method !== "POST") return send(response, 405, "only POST");
+    const text = await readText(request);
+    if (text === undefined) return this.#refuse(request, response, `the body is larger than ${MAX_BODY_BYTES} bytes`);
+    const startMs = this.#options.monotonicMs();
+    const body = parse(text);
+    const verdict = body === undefined ? undefined : this.#options.review(body);
+    if (verdict === undefined)
+      return this.#refuse(request, response, "the body is no AdmissionReview of admission.k8s.io/v1");
+    this.#options.onReport({ kind: "reviewed", verdict, ms: this.#options.monotonicMs() - startMs });
+    send(response, 200, JSON.stringify(verdict.answer), "application/json");
+  }
+
+  #refuse(request: IncomingMessage, response: ServerResponse, reason: string): void {
+    this.#options.onReport({ kind: "unreadable", reason });
+    // What is left of the body is not read.
+    if (!request.complete) response.setHeader("connection", "close");
+    send(response, 400, reason);
+  }
+}
+
+/** Undefined if it is too large. Rejects when the connection breaks off. */
+async function readText(request: IncomingMessage): Promise<string | undefined> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+    bytes += chunk.length;
+    if (bytes > MAX_BODY_BYTES) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    return undefined;
+  }
+}
+
+function send(response: ServerResponse, status: number, body: string, type = "text/plain; charset=utf-8"): void {
+  if (response.headersSent || response.destroyed) return;
+  response.writeHead(status, { "content-type": type, "content-length": Buffer.byteLength(body) });
+  response.end(body);
+}

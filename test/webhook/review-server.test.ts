@@ -1,0 +1,124 @@
+import { once } from "node:events";
+import { type RequestOptions, request } from "node:https";
+import { connect } from "node:tls";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { SecretText } from "../../src/api/secret-text.ts";
+import type { Verdict } from "../../src/webhook/review.ts";
+import { REVIEW_PATH, type ReviewReport, ReviewServer } from "../../src/webhook/review-server.ts";
+import { createAuthority } from "../parts/authority.ts";
+
+const authority = createAuthority("webhook");
+const first = authority.issue({ names: ["127.0.0.1"] });
+const second = authority.issue({ names: ["127.0.0.1"] });
+
+let reports: ReviewReport[] = [];
+let server: ReviewServer;
+let port = 0;
+
+beforeEach(async () => {
+  reports = [];
+  server = new ReviewServer({
+    review: (body) => {
+      if (body === "bug") throw new Error("a bug with details");
+      return body === "review" ? VERDICT : undefined;
+    },
+    monotonicMs: () => performance.now(),
+    onReport: (report) => reports.push(report),
+  });
+  port = await server.listen("127.0.0.1", 0);
+  server.use({ certPem: first.certPem, key: new SecretText(first.keyPem) });
+});
+afterEach(() => server.close());
+
+const VERDICT: Verdict = { answer: { it: "is" }, kind: "IngressRoute", isAllowed: true, warnings: 0 };
+
+describe("over HTTPS", () => {
+  test("a review is answered", async () => {
+    expect(await send({}, JSON.stringify("review"))).toEqual({ status: 200, body: '{"it":"is"}' });
+    expect(reports).toEqual([{ kind: "reviewed", verdict: VERDICT, ms: expect.any(Number) }]);
+  });
+
+  test("what is no review is answered 400, in one line", async () => {
+    for (const body of ["", "{", "\ud800", JSON.stringify("else"), "[".repeat(1_000_000)]) {
+      expect(await send({}, body)).toEqual({
+        status: 400,
+        body: "the body is no AdmissionReview of admission.k8s.io/v1",
+      });
+    }
+    expect(reports).toHaveLength(5);
+  });
+
+  test("a body that is too large is answered 400, and the next one is read again", async () => {
+    const { status, body } = await send({}, `"${"x".repeat(9 << 20)}"`);
+    expect({ status, body }).toEqual({ status: 400, body: "the body is larger than 8388608 bytes" });
+    expect(await send({}, JSON.stringify("review"))).toMatchObject({ status: 200 });
+  });
+
+  test("other paths and methods lead nowhere", async () => {
+    expect(await send({ path: "/" }, "{}")).toMatchObject({ status: 404 });
+    expect(await send({ method: "PUT" }, "{}")).toMatchObject({ status: 405 });
+    expect(await send({ path: `${REVIEW_PATH}?timeout=2s` }, JSON.stringify("review"))).toMatchObject({ status: 200 });
+  });
+
+  test("a bug is told to us, and nothing of it to others", async () => {
+    expect(await send({}, JSON.stringify("bug"))).toEqual({ status: 500, body: "this is a bug in Isoline" });
+    expect(reports).toEqual([{ kind: "bug", error: new Error("a bug with details") }]);
+  });
+
+  test("a connection that breaks off in the middle is nobody's bug", async () => {
+    const socket = connect({ port, host: "127.0.0.1", ca: authority.rootPem });
+    await once(socket, "secureConnect");
+    socket.write(`POST ${REVIEW_PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nabc`);
+    socket.destroy();
+    expect(await send({}, JSON.stringify("review"))).toMatchObject({ status: 200 });
+    expect(reports.filter(({ kind }) => kind === "bug")).toEqual([]);
+  });
+});
+
+test("another certificate is shown to new connections, and those that are open stay", async () => {
+  const open = await shake();
+  expect(open.getPeerX509Certificate()?.raw.equals(der(first.certPem))).toBe(true);
+  server.use({ certPem: second.certPem, key: new SecretText(second.keyPem) });
+  const later = await shake();
+  expect(later.getPeerX509Certificate()?.raw.equals(der(second.certPem))).toBe(true);
+  const body = JSON.stringify("review");
+  open.write(`POST ${REVIEW_PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+  const [answer] = await once(open, "data");
+  expect(String(answer)).toMatch(/^HTTP\/1.1 200 /);
+  open.destroy();
+  later.destroy();
+});
+
+test("without a certificate nothing is answered, and nothing breaks", async () => {
+  const bare = new ReviewServer({ review: () => VERDICT, monotonicMs: () => 0, onReport: () => {} });
+  const barePort = await bare.listen("127.0.0.1", 0);
+  await expect(send({ port: barePort }, JSON.stringify("review"))).rejects.toThrow();
+  bare.use({ certPem: first.certPem, key: new SecretText(first.keyPem) });
+  expect(await send({ port: barePort }, JSON.stringify("review"))).toMatchObject({ status: 200 });
+  await bare.close();
+});
+
+async function shake() {
+  const socket = connect({ port, host: "127.0.0.1", ca: authority.rootPem });
+  await once(socket, "secureConnect");
+  return socket;
+}
+
+function der(pem: string): Buffer {
+  return Buffer.from(pem.replace(/-----[^-]+-----|\s/g, ""), "base64");
+}
+
+function send(options: RequestOptions, body: string): Promise<{ readonly status: number; readonly body: string }> {
+  const target = { host: "127.0.0.1", port, path: REVIEW_PATH, method: "POST", ca: authority.rootPem, agent: false };
+  return new Promise((resolve, reject) => {
+    const sent = request({ ...target, ...options }, (response) => {
+      let text = "";
+      response.setEncoding("utf8").on("data", (chunk: string) => {
+        text += chunk;
+      });
+      response.on("end", () => resolve({ status: response.statusCode ?? 0, body: text }));
+    });
+    // The server may have answered before all was sent.
+    sent.on("error", reject).end(body);
+  });
+}
