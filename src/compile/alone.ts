@@ -10,7 +10,7 @@ import type { Problem } from "./problems.ts";
 import { minimumVersion } from "./tls.ts";
 import { inDocumentOrder } from "./verdicts.ts";
 
-export type AloneOptions = Pick<CompileOptions, "rootNamespaces" | "ingressClass" | "minimumTlsVersion" | "regexFault">;
+export type AloneOptions = Pick<CompileOptions, "rootNamespaces" | "ingressClass" | "minimumTlsVersion" | "readRegex">;
 
 /**
  * Everything that is the matter with an object as far as it can be told without any other, in the order of the document.

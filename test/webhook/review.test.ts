@@ -1,12 +1,12 @@
 import { describe, expect, test } from "vitest";
-import { regexFault } from "../../src/controller/regexes.ts";
+import { readRegex } from "../../src/controller/regexes.ts";
 import { type ReviewOptions, review } from "../../src/webhook/review.ts";
 
 type Fields = Readonly<Record<string, unknown>>;
 
 const OPTIONS: ReviewOptions = {
   isWarnOnly: false,
-  compile: { rootNamespaces: [], ingressClass: "contour", minimumTlsVersion: "1.1", regexFault },
+  compile: { rootNamespaces: [], ingressClass: "contour", minimumTlsVersion: "1.1", readRegex },
 };
 const S = [{ name: "home", port: 80 }];
 const NEGATIVE = 'route "/foo": service "home": weight must be greater than or equal to zero';
