@@ -68,7 +68,6 @@ export type Fact =
   | { readonly code: "IngressWithoutBackend" }
   | { readonly code: "IngressBackendUnsupported" }
   | { readonly code: "IngressTlsUnusable"; readonly host: string; readonly secret: string; readonly reason: string }
-  | { readonly code: "IngressTlsVersionUnusable"; readonly host: string; readonly version: string }
   | { readonly code: "IngressHttpsHeld"; readonly host: string; readonly holder: ObjectKey; readonly reason: string }
   // C: served, but look here.
   | { readonly code: "FieldIgnored"; readonly field: string; readonly reason: string }
@@ -141,7 +140,6 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   IngressWithoutBackend: "B",
   IngressBackendUnsupported: "B",
   IngressTlsUnusable: "B",
-  IngressTlsVersionUnusable: "B",
   IngressHttpsHeld: "B",
   FieldIgnored: "C",
   TlsVersionRaised: "C",
@@ -307,8 +305,6 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
       return "the backend is a resource; only Services are served";
     case "IngressTlsUnusable":
       return `${quoted(fact.host)} is not served over https by this object, because of Secret ${quoted(fact.secret)}: ${fact.reason}`;
-    case "IngressTlsVersionUnusable":
-      return `${quoted(fact.host)} is not served over https: a wildcard host cannot ask for TLS ${fact.version} by itself`;
     case "IngressHttpsHeld":
       return `${quoted(fact.host)} is not served over https by this object, because ${quoted(shortName(fact.holder))} ${fact.reason}`;
     case "IngressAnnotationIgnored":

@@ -15,7 +15,10 @@ import { SNISchema } from "#proto/envoy/extensions/transport_sockets/tls/cert_ma
 import { ConfigSchema as OnDemandSecretSchema } from "#proto/envoy/extensions/transport_sockets/tls/cert_selectors/on_demand_secret/v3/config_pb.js";
 import { TlsParameters_TlsProtocol } from "#proto/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
 import { DownstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
-import type { Matcher_OnMatchSchema } from "#proto/xds/type/matcher/v3/matcher_pb.js";
+import type {
+  Matcher_MatcherList_FieldMatcherSchema,
+  Matcher_OnMatchSchema,
+} from "#proto/xds/type/matcher/v3/matcher_pb.js";
 import type * as ir from "../ir/ir.ts";
 import { accessLog } from "./access-log.ts";
 import { edgeListener, edgeManager, removeForgeries } from "./edge.ts";
@@ -60,7 +63,7 @@ export function httpListenerDraft(options: ListenerOptions): Draft {
 
 /**
  * The listener of the secure port. Ordinary hosts do not show in it: their certificates are fetched by name and their
- * routes selected by scope. `exceptions` are the hosts that {@link needsFilterChain} is true of, by name.
+ * routes selected by scope. `exceptions` are the hosts that {@link needsFilterChain} is true of, by name; some are wildcards.
  */
 export function httpsListenerDraft(options: ListenerOptions, exceptions: readonly ir.Host[], digest: Digest): Draft {
   const clusters = new Set<string>();
@@ -82,9 +85,12 @@ export function httpsListenerDraft(options: ListenerOptions, exceptions: readonl
   return { ...draft, clusters: [...clusters].sort() };
 }
 
-/** Whether the host is told apart from others before its scope is: such hosts cost an update of the listener. */
-export function needsFilterChain({ tls, tcpProxy }: ir.Host, options: ListenerOptions): boolean {
-  return tcpProxy !== undefined || (tls !== undefined && tls.minimumVersion !== options.minimumTlsVersion);
+/**
+ * Whether the host is told apart from others before its scope is: such hosts cost an update of the listener. A host below a
+ * wildcard that is told apart (`isBelow`) is too, because it has a version of its own.
+ */
+export function needsFilterChain({ tls, tcpProxy }: ir.Host, isBelow: boolean, options: ListenerOptions): boolean {
+  return tcpProxy !== undefined || (tls !== undefined && (isBelow || tls.minimumVersion !== options.minimumTlsVersion));
 }
 
 type ListenerInit = Exclude<MessageInitShape<typeof ListenerSchema>, { $typeName: string }>;
@@ -111,45 +117,54 @@ function versionChain(version: ir.TlsVersion): string {
 
 /** By the server name that the client asks for; most take the chain of the lowest version, and some have none. */
 function chooseFilterChain(options: ListenerOptions, exceptions: readonly ir.Host[]): MatcherInit {
-  const input = {
-    name: "server_name",
-    typedConfig: anyPack(ServerNameInputSchema, create(ServerNameInputSchema)),
-  };
+  const wildcards = exceptions.filter(({ name }) => name.startsWith("*."));
+  const hosts = exceptions.filter((host) => !wildcards.includes(host));
   const ordinary: MatcherInit = {
     matcherType: {
       case: "matcherList",
       value: {
         matchers: [
-          {
-            predicate: {
-              matchType: {
-                case: "singlePredicate",
-                value: {
-                  input,
-                  matcher: {
-                    case: "valueMatch",
-                    value: {
-                      matchPattern: {
-                        case: "safeRegex",
-                        value: { regex: HOST_CHARACTERS, engineType: { case: "googleRe2", value: {} } },
-                      },
-                    },
-                  },
-                },
-              },
-            },
-            onMatch: filterChainNamed(versionChain(options.minimumTlsVersion)),
-          },
+          ...wildcards.map((host) => onServerName(namesOf(host.name), chainOf(host, options))),
+          onServerName(HOST_CHARACTERS, versionChain(options.minimumTlsVersion)),
         ],
       },
     },
   };
-  if (exceptions.length === 0) return ordinary;
-  const map = Object.fromEntries(exceptions.map((host) => [host.name, filterChainNamed(chainOf(host, options))]));
+  if (hosts.length === 0) return ordinary;
+  const map = Object.fromEntries(hosts.map((host) => [host.name, filterChainNamed(chainOf(host, options))]));
   return {
-    matcherType: { case: "matcherTree", value: { input, treeType: { case: "exactMatchMap", value: { map } } } },
+    matcherType: {
+      case: "matcherTree",
+      value: { input: serverName(), treeType: { case: "exactMatchMap", value: { map } } },
+    },
     onNoMatch: { onMatch: { case: "matcher", value: ordinary } },
   };
+}
+
+function serverName() {
+  return { name: "server_name", typedConfig: anyPack(ServerNameInputSchema, create(ServerNameInputSchema)) };
+}
+
+/** Chooses a filter chain for the server names that a regular expression matches. */
+function onServerName(regex: string, chain: string): MessageInitShape<typeof Matcher_MatcherList_FieldMatcherSchema> {
+  const matchPattern = {
+    case: "safeRegex" as const,
+    value: { regex, engineType: { case: "googleRe2" as const, value: {} } },
+  };
+  return {
+    predicate: {
+      matchType: {
+        case: "singlePredicate",
+        value: { input: serverName(), matcher: { case: "valueMatch", value: { matchPattern } } },
+      },
+    },
+    onMatch: filterChainNamed(chain),
+  };
+}
+
+/** The names that a wildcard stands for: those with one label in the place of the star. */
+function namesOf(wildcard: string): string {
+  return `[^.]*${wildcard.slice(1).replace(/[^a-z0-9]/g, "\\$&")}`;
 }
 
 /**

@@ -77,7 +77,9 @@ export class Translator {
   readonly #portsInUse = new Map<string, Map<string, ir.ServicePort>>();
   readonly #verdicts = new Map<ObjectKey, Verdict>();
   readonly #ingresses = new Map<ObjectKey, IngressReport>();
-  /** Hosts that show in the listener of the secure port. */
+  /** Hosts on the secure port. */
+  readonly #secure = new Map<Unit, ir.Host>();
+  /** Those of them that show in its listener, except for those that do because of a wildcard above them. */
   readonly #exceptions = new Map<Unit, ir.Host>();
   #isListenerStale = false;
   /** Names of hosts that are served in another way since the last delta. */
@@ -203,15 +205,24 @@ export class Translator {
   }
 
   #noteException(unit: Unit, host: ir.Host | undefined): void {
+    const wasSecure = this.#secure.delete(unit);
+    const isSecure = host !== undefined && (host.tls !== undefined || host.tcpProxy !== undefined);
+    if (isSecure) this.#secure.set(unit, host);
     if (this.#exceptions.delete(unit)) this.#isListenerStale = true;
-    if (host === undefined || !needsFilterChain(host, this.#options.listeners)) return;
+    if ((wasSecure || isSecure) && this.#exceptions.has(wildcardOf(unit))) this.#isListenerStale = true;
+    if (!isSecure || !needsFilterChain(host, false, this.#options.listeners)) return;
     this.#exceptions.set(unit, host);
     this.#isListenerStale = true;
   }
 
   /** Its cost grows with the hosts that ask for a filter chain of their own, not with all hosts. */
   #updateListener(): void {
-    const exceptions = [...this.#exceptions.values()].sort((a, b) => byCodeUnit(a.name, b.name));
+    const hasWildcard = [...this.#exceptions.keys()].some((unit) => unit.startsWith("*"));
+    const candidates = hasWildcard ? [...this.#secure] : [...this.#exceptions];
+    const exceptions = candidates
+      .filter(([unit, host]) => needsFilterChain(host, this.#exceptions.has(wildcardOf(unit)), this.#options.listeners))
+      .map(([, host]) => host)
+      .sort((a, b) => byCodeUnit(a.name, b.name));
     this.#table.update(
       this.#table.prepare(httpsListenerDraft(this.#options.listeners, exceptions, this.#options.digest)),
     );
@@ -301,6 +312,11 @@ function replaceStatement<T>(
   changed.set(key, after);
   if (after === undefined) statements.delete(key);
   else statements.set(key, after);
+}
+
+/** The wildcard that stands for the host, as for others with the same ending. */
+function wildcardOf(unit: Unit): Unit {
+  return unit.replace(/^[^.]*/, "*") as Unit;
 }
 
 function serviceId({ namespace, service }: ir.ServicePort): string {

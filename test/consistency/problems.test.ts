@@ -109,7 +109,6 @@ const EXAMPLES: readonly (readonly [Fact, Subject?, string?])[] = [
       reason: "there is no such Secret",
     },
   ],
-  [{ code: "IngressTlsVersionUnusable", host: "*.example.com", version: "1.3" }],
   [{ code: "IngressHttpsHeld", host: "shop.example.com", holder: key("shop"), reason: "serves it from TLS 1.1" }],
   [
     {

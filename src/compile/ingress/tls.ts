@@ -51,13 +51,6 @@ export function compileIngressTls(
       report({ code: "IngressCertificateHeld", host: unit, holder: certificate.origin.object as ObjectKey });
     }
   }
-  if (certificate !== undefined && unit.startsWith("*") && minimumVersion !== options.minimumTlsVersion) {
-    // The version is chosen by server name, and Envoy knows no wildcards there.
-    const { object, at } = certificate.origin;
-    const fact: Fact = { code: "IngressTlsVersionUnusable", host: unit, version: minimumVersion };
-    findings.report({ object: object as ObjectKey, at, subject: { kind: "object" }, ...fact });
-    return undefined;
-  }
   return certificate && { certificate, minimumVersion };
 }
 
