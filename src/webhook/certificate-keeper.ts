@@ -1,4 +1,5 @@
 import type { KubeClient } from "../kube/client.ts";
+import type { Clock } from "../kube/clock.ts";
 import { ApiError } from "../kube/errors.ts";
 import { resourcePath } from "../kube/resource-path.ts";
 import {
@@ -34,11 +35,9 @@ export type KeeperOptions = RenewalPolicy & {
   /** Name of the ValidatingWebhookConfiguration whose webhooks are ours; undefined: somebody else sees to it. */
   readonly configuration: string | undefined;
   readonly isLeading: () => boolean;
+  /** Milliseconds since 1970. */
   readonly now: () => number;
-  /** From 0 to 1. */
-  readonly random: () => number;
-  /** Does the work once, so many milliseconds from now, unless the function that it returns is called before. */
-  readonly after: (ms: number, work: () => void) => () => void;
+  readonly clock: Pick<Clock, "random" | "sleep">;
   /** How often to look. */
   readonly intervalMs: number;
   /** The certificate to show from now on. */
@@ -62,7 +61,6 @@ export class CertificateKeeper {
   #last: { readonly contents: string; readonly generations: Generations | undefined } | undefined;
   #trouble: string | undefined;
   #failures = 0;
-  #cancel: (() => void) | undefined;
   #running: Promise<void> | undefined;
   readonly #stopped = new AbortController();
 
@@ -71,22 +69,25 @@ export class CertificateKeeper {
   }
 
   start(): void {
-    this.#running = this.#look().then((step) => this.#schedule(step));
+    this.#running ??= this.#run();
   }
 
   async stop(): Promise<void> {
     this.#stopped.abort();
-    this.#cancel?.();
     await this.#running;
   }
 
-  #schedule(step: Step | "failed"): void {
-    if (this.#stopped.signal.aborted) return;
-    const { after, intervalMs, random } = this.#options;
-    const soon = Math.min(intervalMs, SHORTEST_WAIT_MS * 2 ** this.#failures);
-    // Replicas are not to ask all at the same time.
-    const waitMs = (step === "keep" ? intervalMs : soon) * (0.75 + random() / 2);
-    this.#cancel = after(waitMs, () => this.start());
+  async #run(): Promise<void> {
+    const { clock, intervalMs } = this.#options;
+    const { signal } = this.#stopped;
+    while (!signal.aborted) {
+      const step = await this.#look();
+      const waitMs = step === "keep" ? intervalMs : Math.min(intervalMs, SHORTEST_WAIT_MS * 2 ** this.#failures);
+      // Replicas are not to ask all at the same time.
+      await clock.sleep(waitMs * (0.75 + clock.random() / 2), signal).catch((error: unknown) => {
+        if (!signal.aborted) throw error;
+      });
+    }
   }
 
   /** Never rejects. */

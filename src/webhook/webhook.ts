@@ -1,4 +1,5 @@
 import type { KubeClient } from "../kube/client.ts";
+import type { Clock } from "../kube/clock.ts";
 import { CertificateKeeper, type KeeperOptions, type KeeperReport } from "./certificate-keeper.ts";
 import { type ReviewOptions, review } from "./review.ts";
 import { type ReviewReport, ReviewServer } from "./review-server.ts";
@@ -6,12 +7,12 @@ import { type ReviewReport, ReviewServer } from "./review-server.ts";
 export type WebhookReport = ReviewReport | KeeperReport;
 
 export type WebhookOptions = ReviewOptions &
-  Pick<KeeperOptions, "secret" | "names" | "configuration" | "isLeading" | "now" | "random" | "after"> & {
+  Pick<KeeperOptions, "secret" | "names" | "configuration" | "isLeading" | "now"> & {
     readonly client: Pick<KubeClient, "request">;
     readonly address: string;
     /** 0 is any that is free. */
     readonly port: number;
-    readonly monotonicMs: () => number;
+    readonly clock: Clock;
     readonly onReport: (report: WebhookReport) => void;
     /** In place of {@link RENEWAL}, for tests. */
     readonly renewal?: Partial<Renewal>;
@@ -35,7 +36,7 @@ export type RunningWebhook = { readonly port: number; readonly stop: () => Promi
 export async function startWebhook(options: WebhookOptions): Promise<RunningWebhook> {
   const server = new ReviewServer({
     review: (body) => review(body, options),
-    monotonicMs: options.monotonicMs,
+    monotonicMs: options.clock.nowMs,
     onReport: options.onReport,
   });
   const keeper = new CertificateKeeper({

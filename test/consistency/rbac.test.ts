@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { KINDS } from "../../src/api/kinds.ts";
-import { deployed } from "../parts/deploy.ts";
+import { deployed, deployFiles } from "../parts/deploy.ts";
 import type { KubeObject } from "../parts/kube-admin.ts";
 
 type Rule = {
@@ -27,7 +27,21 @@ const OWN_NAMESPACE: readonly Right[] = [
   "update coordination.k8s.io/leases isoline",
 ];
 
-const objects = deployed("rbac.yaml");
+/** What it does for its webhook, if it has one. */
+const WEBHOOK: readonly Right[] = [
+  "get admissionregistration.k8s.io/validatingwebhookconfigurations isoline",
+  "patch admissionregistration.k8s.io/validatingwebhookconfigurations isoline",
+];
+const WEBHOOK_OWN_NAMESPACE: readonly Right[] = [
+  "create /secrets",
+  "get /secrets isoline-webhook",
+  "update /secrets isoline-webhook",
+];
+
+const ACCESS = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+const objects = deployFiles()
+  .flatMap(deployed)
+  .filter(({ kind }) => ACCESS.includes(kind));
 
 test("the ClusterRole is to list and watch the kinds that are read, and to write what is written", () => {
   const reads = KINDS.flatMap(({ apiVersions: [version = ""], plural }) => {
@@ -39,6 +53,12 @@ test("the ClusterRole is to list and watch the kinds that are read, and to write
 
 test("the Role is for the lease", () => {
   expect(rightsOf("Role", "isoline")).toEqual([...OWN_NAMESPACE].sort());
+});
+
+test("what the webhook needs is apart, for those who have one", () => {
+  expect(deployed("rbac.yaml").filter(({ metadata }) => metadata.name !== "isoline")).toEqual([]);
+  expect(rightsOf("ClusterRole", "isoline-webhook")).toEqual([...WEBHOOK].sort());
+  expect(rightsOf("Role", "isoline-webhook")).toEqual([...WEBHOOK_OWN_NAMESPACE].sort());
 });
 
 test("each role is bound to the service account, once, and nothing else is granted", () => {

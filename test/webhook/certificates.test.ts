@@ -279,14 +279,7 @@ class World {
       configuration: "isoline",
       isLeading: () => this.leader === index,
       now: () => this.nowMs,
-      random: () => this.#random(),
-      after: (ms, work) => {
-        const timer = { atMs: this.nowMs + ms, work };
-        this.#timers.push(timer);
-        return () => {
-          this.#timers = this.#timers.filter((other) => other !== timer);
-        };
-      },
+      clock: { random: () => this.#random(), sleep: (ms, signal) => this.#sleep(ms, signal) },
       onCertificate: (pair) => {
         replica.shown = pair;
       },
@@ -297,6 +290,15 @@ class World {
     };
     const replica: Replica = { keeper: new CertificateKeeper(options), reports, shown: undefined };
     return replica;
+  }
+
+  #sleep(ms: number, signal: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const atMs = this.nowMs + ms;
+      this.#timers.push({ atMs, work: resolve });
+      signal.addEventListener("abort", () => reject(signal.reason));
+      if (signal.aborted) reject(signal.reason);
+    });
   }
 
   /** Until every replica waits for a timer: issuing a certificate takes real time. */
