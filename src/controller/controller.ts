@@ -6,6 +6,7 @@ import type { Verdict } from "../compile/verdicts.ts";
 import type { SourceListener, SourceProblem } from "../sources/source.ts";
 import { type Delta, type IngressReport, type TranslateOptions, Translator } from "../translate/translator.ts";
 import type { Cache } from "../xds/cache.ts";
+import { ExpiryWatch } from "./expiry-watch.ts";
 import type { Logger } from "./log.ts";
 import { Telemetry } from "./telemetry.ts";
 
@@ -14,6 +15,8 @@ export type ControllerOptions = {
   /** What every Envoy should have. */
   readonly cache: Cache;
   readonly log: Logger;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
   /** Told of every difference after it has been passed on to the Envoys. */
   readonly onDelta?: (delta: Delta) => void;
 };
@@ -23,6 +26,7 @@ export class Controller {
   readonly translator: Translator;
   readonly telemetry: Telemetry = new Telemetry();
   readonly #options: ControllerOptions;
+  readonly #expiries: ExpiryWatch;
   #batches = 0;
   #isSynced = false;
   #sourceProblems: readonly SourceProblem[] = [];
@@ -30,6 +34,7 @@ export class Controller {
   constructor(options: ControllerOptions) {
     this.#options = options;
     this.translator = new Translator(options.translate);
+    this.#expiries = new ExpiryWatch(({ text, ...facts }) => options.log.warn(facts, text));
   }
 
   /** What the controller's source is to be given. */
@@ -41,6 +46,7 @@ export class Controller {
       this.#isSynced = true;
       this.#options.cache.ready();
       this.#options.log.info({ hosts: this.translator.hosts().length }, "everything has been read, serving");
+      this.lookAtExpiries();
     },
     problems: (problems) => this.#tellProblems(problems),
   };
@@ -52,6 +58,11 @@ export class Controller {
 
   get isSynced(): boolean {
     return this.#isSynced;
+  }
+
+  /** Logs which certificates have come to end soon, or have ended, since the last time. */
+  lookAtExpiries(): void {
+    if (this.#isSynced) this.#expiries.lookAtAll(this.translator.hosts(), this.#options.now());
   }
 
   #apply(batch: Parameters<SourceListener["changed"]>[0]): void {
@@ -75,6 +86,10 @@ export class Controller {
     }
     for (const [key, verdict] of delta.verdicts) this.#logVerdict(key, verdict);
     for (const [key, report] of delta.ingresses) this.#logIngress(key, report);
+    if (this.#isSynced) {
+      const changed = [...delta.hosts].sort().flatMap((name) => this.translator.host(name) ?? []);
+      this.#expiries.lookAt(changed, this.#options.now());
+    }
     this.#options.onDelta?.(delta);
   }
 

@@ -37,6 +37,9 @@ export type RunningController = {
 /** How long connected Envoys may take to let go of their streams. */
 const STOP_MS = 1000;
 
+/** How often certificates are looked at that nothing else has happened to. */
+const EXPIRY_MS = 60 * 60 * 1000;
+
 /** Starts a whole controller; rejects with {@link AddressInUseError}, and then nothing of it is left running. */
 export async function runController(options: RunOptions): Promise<RunningController> {
   const { log } = options;
@@ -65,6 +68,7 @@ export async function runController(options: RunOptions): Promise<RunningControl
   }
   const source = options.source(controller.listener);
   source.start();
+  const expiries = setInterval(() => controller.lookAtExpiries(), EXPIRY_MS).unref();
   return {
     controller,
     cache,
@@ -73,6 +77,7 @@ export async function runController(options: RunOptions): Promise<RunningControl
     xdsPort,
     httpPort: (http.address() as AddressInfo).port,
     stop: async () => {
+      clearInterval(expiries);
       await source.stop();
       await Promise.all([xds.stop(), close(http)]);
     },
