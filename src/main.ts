@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { EnvoyUnavailable } from "./cli/envoy-binary.ts";
 import { UsageError } from "./cli/flags.ts";
 import { type CommandLine, readCommandLine } from "./cli/options.ts";
+import { AccessError } from "./kube/access.ts";
 
 // A reader such as `head` that has seen enough is no failure.
 process.stdout.on("error", (error) => {
@@ -41,6 +42,7 @@ async function run(chosen: CommandLine): Promise<number> {
 /** What to tell of an error that is no bug. 2 is for what the command line says, 1 for what came of it. */
 function exitOf(error: unknown): { readonly code: number; readonly message: string } | undefined {
   if (error instanceof UsageError) return { code: 2, message: error.message };
+  if (error instanceof AccessError) return { code: 1, message: error.message };
   if (error instanceof EnvoyUnavailable) return { code: 1, message: error.message };
   // By name, as the class comes with all of gRPC.
   if (error instanceof Error && error.name === "AddressInUseError") return { code: 1, message: error.message };

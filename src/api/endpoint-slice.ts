@@ -29,7 +29,8 @@ export function decodeEndpointSlice(raw: unknown): EndpointSlice {
   const endpoints = reader.objects("endpoints") ?? [];
   return {
     kind: "EndpointSlice",
-    metadata,
+    // The API server counts edits of labels too, which are none to us.
+    metadata: { ...metadata, generation: undefined },
     service: metadataReader?.object("labels")?.string("kubernetes.io/service-name"),
     family: family === "IPv6" ? "IPv6" : "IPv4",
     ports: ports.flatMap((port) => {

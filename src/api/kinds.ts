@@ -39,8 +39,18 @@ export type Kind = {
   readonly plural: string;
   /** Its objects have no namespace; their keys have an empty one. */
   readonly isClusterScoped?: true;
+  /** What an API server is asked to leave out. */
+  readonly fieldSelector?: string;
   readonly decode: (raw: unknown) => ApiObject;
 };
+
+/** Types of Secrets that are many or large and never hold a certificate for a host or a backend. */
+const UNRELATED_SECRETS = [
+  "helm.sh/release.v1",
+  "kubernetes.io/dockercfg",
+  "kubernetes.io/dockerconfigjson",
+  "bootstrap.kubernetes.io/token",
+];
 
 /** The kinds that Isoline reads. */
 export const KINDS: readonly Kind[] = [
@@ -69,7 +79,13 @@ export const KINDS: readonly Kind[] = [
     plural: "tlscertificatedelegations",
     decode: decodeCertificateDelegation,
   },
-  { kind: "Secret", apiVersions: ["v1"], plural: "secrets", decode: decodeSecret },
+  {
+    kind: "Secret",
+    apiVersions: ["v1"],
+    plural: "secrets",
+    fieldSelector: UNRELATED_SECRETS.map((type) => `type!=${type}`).join(","),
+    decode: decodeSecret,
+  },
   { kind: "Service", apiVersions: ["v1"], plural: "services", decode: decodeService },
   {
     kind: "EndpointSlice",

@@ -8,10 +8,12 @@ import { EchoSource } from "./echo.ts";
 import { type EnvoySearch, findEnvoy } from "./envoy-binary.ts";
 import { startEnvoyProcess } from "./envoy-process.ts";
 import { assertFree } from "./ports.ts";
-import { type ServeOptions, startController, untilToldToStop } from "./serve.ts";
+import { type ControllerOptions, startController, untilToldToStop } from "./serve.ts";
 import { Teller } from "./tell.ts";
 
-export type DevOptions = ServeOptions & {
+export type DevOptions = ControllerOptions & {
+  /** The folder that is served. */
+  readonly files: string;
   /** Answer in place of every Service without endpoints. */
   readonly echo: boolean;
   readonly envoySearch: EnvoySearch;

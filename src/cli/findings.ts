@@ -5,9 +5,9 @@ import { byCodeUnit } from "../api/order.ts";
 import { printable } from "../api/printable.ts";
 import { classOf, describe, type Problem } from "../compile/problems.ts";
 import { expiryWarning } from "../compile/tls.ts";
-import { byPlace, placeText } from "../sources/merge.ts";
+import { byPlace } from "../sources/merge.ts";
 import type { ReadObjects } from "../sources/read-paths.ts";
-import type { Place } from "../sources/source.ts";
+import { type Place, placeText } from "../sources/source.ts";
 import type { Translation } from "../translate/translator.ts";
 
 /** One line for the people who wrote the files. */

@@ -2,6 +2,8 @@ import { hostname } from "node:os";
 import { Command, CommanderError } from "commander";
 import type { Settings } from "../controller/settings.ts";
 import type { BootstrapOptions, EnvoyLimits } from "../envoy/bootstrap.ts";
+import { inClusterAccess, isInCluster } from "../kube/in-cluster.ts";
+import { loadKubeconfig } from "../kube/kubeconfig.ts";
 import type { DevOptions } from "./dev.ts";
 import { envoySearch } from "./envoy-binary.ts";
 import {
@@ -20,7 +22,7 @@ import {
   textFlag,
   UsageError,
 } from "./flags.ts";
-import type { ServeOptions, XdsTls } from "./serve.ts";
+import type { ObjectSource, ServeOptions, XdsTls } from "./serve.ts";
 
 /** What decides how objects are translated. */
 export type CoreOptions = Omit<Settings, "envoy">;
@@ -46,6 +48,12 @@ export type CommandLine =
 const DEFAULT_ADMIN_PIPE = "@isoline-envoy-admin";
 
 const FILES = textFlag("files", "folder", "read objects from the YAML and JSON files below this folder", undefined);
+const KUBECONFIG = textFlag(
+  "kubeconfig",
+  "file",
+  "read objects from the API server that this file names; in a pod, from that of its cluster if neither is given",
+  undefined,
+);
 const XDS_ADDRESS = addressFlag("xds-address", "address that Envoys connect to", "127.0.0.1");
 const XDS_PORT = portFlag("xds-port", "port that Envoys connect to; 0 is any", 8001, 0);
 const XDS_CERT = textFlag("xds-cert-file", "file", "certificate of this side of the xDS connection", undefined);
@@ -150,18 +158,17 @@ export function readCommandLine(args: readonly string[], version: string): Comma
     addFlags(program.command(usage).description(description), flags);
 
   const serve = command("serve", "run the controller", [
-    FILES,
+    ...[FILES, KUBECONFIG],
     ...[XDS_ADDRESS, XDS_PORT, ...TLS_FLAGS],
     ...[HTTP_ADDRESS, HTTP_PORT, ENVOY_ADDRESS, ...ENVOY_FLAGS, ACCESS_LOG],
     ...[...CORE_FLAGS, ...LOG_FLAGS],
   ]).action(() => {
     const read = <T>(flag: Flag<T>): T => readFlag(serve, env, flag);
-    const files = read(FILES);
-    if (files === undefined) throw new UsageError("serve needs --files: the folder to read objects from");
+    const objects = objectSource(read, env, `isoline/${version}`);
     const address = read(XDS_ADDRESS);
     const xds = { address, port: read(XDS_PORT), tls: tlsFiles(read, address) };
     const envoy = envoyListeners(read, ENVOY_ADDRESS, ACCESS_LOG);
-    chosen = { command: "serve", options: { ...core(read), files, xds, envoy, http: http(read), log: log(read) } };
+    chosen = { command: "serve", options: { ...core(read), objects, xds, envoy, http: http(read), log: log(read) } };
   });
 
   const devAddress = { ...ENVOY_ADDRESS, fallback: "127.0.0.1" };
@@ -248,6 +255,17 @@ function core(read: Read): CoreOptions {
     disablePermitInsecure: read(DISABLE_PERMIT_INSECURE),
     minimumTlsVersion: read(MINIMUM_TLS),
   };
+}
+
+function objectSource(read: Read, env: NodeJS.ProcessEnv, userAgent: string): ObjectSource {
+  const [folder, file] = [read(FILES), read(KUBECONFIG)];
+  if (folder !== undefined) {
+    if (file !== undefined) throw new UsageError("--files contradicts --kubeconfig");
+    return { kind: "files", folder };
+  }
+  if (file !== undefined) return { kind: "cluster", access: () => loadKubeconfig(file, { env }), userAgent };
+  if (isInCluster(env)) return { kind: "cluster", access: () => inClusterAccess(env), userAgent };
+  throw new UsageError("serve needs --files, a folder, or --kubeconfig, to read objects from; or to run in a pod");
 }
 
 function envoyListeners(read: Read, address: Flag<string>, accessLog: typeof ACCESS_LOG): Settings["envoy"] {

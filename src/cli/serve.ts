@@ -3,11 +3,21 @@ import { ServerCredentials } from "@grpc/grpc-js";
 import { createLog, type Logger, type LogOptions } from "../controller/log.ts";
 import { type RunningController, type RunOptions, runController } from "../controller/run.ts";
 import type { Settings } from "../controller/settings.ts";
+import type { Access } from "../kube/access.ts";
+import { KubeClient } from "../kube/client.ts";
 import { FileSource } from "../sources/files.ts";
+import { KubernetesSource } from "../sources/kubernetes.ts";
 
-export type ServeOptions = Settings & {
-  /** The folder that is served. */
-  readonly files: string;
+export type ServeOptions = ControllerOptions & { readonly objects: ObjectSource };
+
+/** Where objects are read from. */
+export type ObjectSource =
+  | { readonly kind: "files"; readonly folder: string }
+  /** `access` throws an `AccessError` if it is not known how to reach it. */
+  | { readonly kind: "cluster"; readonly access: () => Access; readonly userAgent: string };
+
+/** What every command that runs a controller needs to know. */
+export type ControllerOptions = Settings & {
   readonly xds: {
     readonly address: string;
     readonly port: number;
@@ -25,14 +35,28 @@ export type XdsTls = { readonly certFile: string; readonly keyFile: string; read
 export async function serve(options: ServeOptions): Promise<void> {
   const stopped = untilToldToStop();
   const log = createLog(options.log, (text) => process.stderr.write(text));
-  const running = await startController(options, log, (listener) => new FileSource([options.files], listener));
-  log.info({ xds: running.xdsPort, http: running.httpPort, files: options.files }, "started");
+  const { objects } = options;
+  if (objects.kind === "files") {
+    const running = await startController(options, log, (listener) => new FileSource([objects.folder], listener));
+    log.info({ xds: running.xdsPort, http: running.httpPort, files: objects.folder }, "started");
+    log.info({ reason: await stopped }, "stopping");
+    await running.stop();
+    return;
+  }
+  const access = objects.access();
+  const client = new KubeClient(access, objects);
+  const running = await startController(options, log, (listener, telemetry) => {
+    const observer = telemetry.kubernetes(() => performance.now());
+    return new KubernetesSource({ client, observer }, listener);
+  });
+  log.info({ xds: running.xdsPort, http: running.httpPort, server: access.server }, "started");
   log.info({ reason: await stopped }, "stopping");
   await running.stop();
+  await client.close();
 }
 
 export function startController(
-  options: ServeOptions,
+  options: ControllerOptions,
   log: Logger,
   source: RunOptions["source"],
   onDelta?: RunOptions["onDelta"],

@@ -5,7 +5,7 @@ import { classOf, describe, type Problem } from "../compile/problems.ts";
 import { expiryWarning } from "../compile/tls.ts";
 import type { Verdict } from "../compile/verdicts.ts";
 import type { RunningController } from "../controller/run.ts";
-import type { SourceProblem } from "../sources/source.ts";
+import { placeText, problemText, type SourceProblem } from "../sources/source.ts";
 import type { Delta } from "../translate/translator.ts";
 import { describeRoutes, type Ports, type Remark } from "./describe-routes.ts";
 
@@ -66,9 +66,9 @@ export class Teller {
 
   /** Those that were not there the last time. */
   problems(problems: readonly SourceProblem[]): void {
-    const lines = problems.map(({ place, severity, text }) => {
-      return `${place.file}:${place.line}:${place.column}: ${severity === "note" ? "note: " : ""}${text}`;
-    });
+    const lines = problems.map(({ place, severity, text }) =>
+      problemText({ place, text: severity === "note" ? `note: ${text}` : text }),
+    );
     for (const line of lines) if (!this.#problems.has(line)) this.#write(line);
     this.#problems = new Set(lines);
   }
@@ -83,7 +83,7 @@ export class Teller {
     this.#write(`Ingress ${shortName(key)}: ${problems.length === 0 ? "served" : "served, except for what follows"}`);
     for (const problem of problems) {
       const place = source.locate(problem.object, problem.at);
-      const where = place === undefined ? "" : ` (${place.file}:${place.line}:${place.column})`;
+      const where = place === undefined ? "" : ` (${placeText(place)})`;
       this.#write(`  ${classOf(problem) === "C" ? "warning: " : ""}${describe(problem)}${where}`);
     }
   }
@@ -91,7 +91,7 @@ export class Teller {
   #verdict({ source }: RunningController, { object, currentStatus, description, problems }: Verdict): void {
     const first = problems.find((problem) => classOf(problem) !== "C");
     const place = first && source.locate(first.object, first.at);
-    const where = place === undefined ? "" : ` (${place.file}:${place.line}:${place.column})`;
+    const where = place === undefined ? "" : ` (${placeText(place)})`;
     this.#write(`${shortName(object)}: ${currentStatus}${currentStatus === "valid" ? "" : `: ${description}${where}`}`);
     for (const problem of problems) if (classOf(problem) === "C") this.#write(`  warning: ${describe(problem)}`);
   }

@@ -3,7 +3,7 @@ import type { ObjectKey } from "../api/object-key.ts";
 import { shortName } from "../api/object-key.ts";
 import { describe } from "../compile/problems.ts";
 import type { Verdict } from "../compile/verdicts.ts";
-import type { SourceListener, SourceProblem } from "../sources/source.ts";
+import { problemText, type SourceListener, type SourceProblem } from "../sources/source.ts";
 import { type Delta, type IngressReport, type TranslateOptions, Translator } from "../translate/translator.ts";
 import type { Cache } from "../xds/cache.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
@@ -110,17 +110,15 @@ export class Controller {
   }
 
   #tellProblems(problems: readonly SourceProblem[]): void {
-    const known = new Set(this.#sourceProblems.map(problemId));
+    const { log } = this.#options;
+    const [before, after] = [this.#sourceProblems, problems].map((all) => new Set(all.map(problemText)));
     this.#sourceProblems = problems;
     for (const problem of problems) {
-      if (known.has(problemId(problem))) continue;
-      const text = problemId(problem);
-      if (problem.severity === "error") this.#options.log.error(text);
-      else this.#options.log.info(text);
+      const text = problemText(problem);
+      if (before?.has(text)) continue;
+      if (problem.severity === "error") log.error(text);
+      else log.info(text);
     }
+    for (const text of before ?? []) if (!after?.has(text)) log.info(`settled: ${text}`);
   }
-}
-
-function problemId({ place, text }: SourceProblem): string {
-  return `${place.file}:${place.line}:${place.column}: ${text}`;
 }

@@ -9,12 +9,13 @@ import { Controller } from "./controller.ts";
 import { close, createHttpServer, listen } from "./http.ts";
 import type { Logger } from "./log.ts";
 import { type Settings, translateOptions } from "./settings.ts";
+import type { Telemetry } from "./telemetry.ts";
 
 export type RunOptions = {
   readonly settings: Settings;
   readonly xds: Endpoint & { readonly credentials: ServerCredentials };
   readonly http: Endpoint;
-  readonly source: (listener: SourceListener) => Source;
+  readonly source: (listener: SourceListener, telemetry: Telemetry) => Source;
   readonly log: Logger;
   /** Milliseconds since 1970. */
   readonly now: () => number;
@@ -66,7 +67,7 @@ export async function runController(options: RunOptions): Promise<RunningControl
     await xds.stop();
     throw error;
   }
-  const source = options.source(controller.listener);
+  const source = options.source(controller.listener, controller.telemetry);
   source.start();
   const expiries = setInterval(() => controller.lookAtExpiries(), EXPIRY_MS).unref();
   return {

@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import type { ReflectorEvent } from "../kube/reflector.ts";
 import type { Translator } from "../translate/translator.ts";
 
 /** The numbers of one controller, in a registry of its own. */
@@ -26,6 +27,48 @@ export class Telemetry {
     labelNames: ["type"],
     registers: [this.registry],
   });
+
+  /** What is counted of the kinds that are read from an API server. */
+  kubernetes(nowMs: () => number): (kind: string, event: ReflectorEvent) => void {
+    const counter = <Label extends string>(name: string, help: string, ...labelNames: readonly Label[]) =>
+      new Counter({ name, help, labelNames: ["kind", ...labelNames], registers: [this.registry] });
+    const lists = counter("isoline_kubernetes_lists_total", "Lists of all objects of a kind that were begun.");
+    const watches = counter("isoline_kubernetes_watches_total", "Watches of a kind that were begun.");
+    const events = counter("isoline_kubernetes_events_total", "Changes that watches of a kind have told.");
+    const errors = counter(
+      "isoline_kubernetes_errors_total",
+      "Lists and watches that failed, by the status of the answer or what happened to the connection.",
+      "error",
+    );
+    const heardAtMs = new Map<string, number>();
+    new Gauge({
+      name: "isoline_kubernetes_silence_seconds",
+      help: "Time since the API server has said anything about a kind; it does so once a minute at least.",
+      labelNames: ["kind"],
+      registers: [this.registry],
+      collect: function collect() {
+        for (const [kind, ms] of heardAtMs) this.set({ kind }, (nowMs() - ms) / 1000);
+      },
+    });
+    return (kind, event) => {
+      // From the first request on, even if that is never answered.
+      if (event.kind === "heard" || !heardAtMs.has(kind)) heardAtMs.set(kind, nowMs());
+      switch (event.kind) {
+        case "list":
+          lists.inc({ kind });
+          return;
+        case "watch":
+          watches.inc({ kind });
+          return;
+        case "heard":
+          events.inc({ kind }, event.events);
+          return;
+        case "error":
+          errors.inc({ kind, error: event.label });
+          return;
+      }
+    };
+  }
 
   /** Numbers that are read off when somebody asks. */
   observe(state: {

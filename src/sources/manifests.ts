@@ -2,7 +2,7 @@ import { type ApiObject, KINDS, type Kind } from "../api/kinds.ts";
 import { isName, isNamespace } from "../api/names.ts";
 import { type ObjectKey, objectKey } from "../api/object-key.ts";
 import { join } from "./field-path.ts";
-import type { FieldPart, Place, SourceProblem } from "./source.ts";
+import type { FieldPart, FileProblem, Place } from "./source.ts";
 import { type LineColumn, readYaml } from "./yaml-documents.ts";
 
 /** One object that a file holds. */
@@ -16,7 +16,7 @@ export type Manifest = {
 /** What stands in a file. */
 export type Manifests = {
   readonly documents: readonly Manifest[];
-  readonly problems: readonly SourceProblem[];
+  readonly problems: readonly FileProblem[];
   /** False when something could not be read at all: then what is missing here may still be meant to exist. */
   readonly whole: boolean;
 };
@@ -49,7 +49,7 @@ const LOOK_ALIKES: readonly { readonly is: (apiVersion: string, kind: string) =>
  */
 export function readManifests(file: string, text: string): Manifests {
   const documents: Manifest[] = [];
-  const errors: SourceProblem[] = [];
+  const errors: FileProblem[] = [];
   const notes = new Map<string, { readonly place: Place; readonly text: string; count: number }>();
   let whole = true;
   for (const yaml of readYaml(text)) {
@@ -180,11 +180,11 @@ function errorAt(raw: RawObject, path: string, text: string): Found {
   return { kind: "error", place: raw.locate(path), text };
 }
 
-function noteOf({ place, text, count }: { place: Place; text: string; count: number }): SourceProblem {
+function noteOf({ place, text, count }: { place: Place; text: string; count: number }): FileProblem {
   return { place, severity: "note", text: count === 1 ? text : `${text} (${count} of them in this file)` };
 }
 
-function byPlace(a: SourceProblem, b: SourceProblem): number {
+function byPlace(a: FileProblem, b: FileProblem): number {
   return a.place.line - b.place.line || a.place.column - b.place.column;
 }
 

@@ -1,13 +1,13 @@
 import type { ObjectKey } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
 import type { Manifest, Manifests } from "./manifests.ts";
-import type { Place, SourceProblem } from "./source.ts";
+import { type FileProblem, type Place, placeText } from "./source.ts";
 
 /** What several files hold together. */
 export type Merged = {
   readonly objects: ReadonlyMap<ObjectKey, Manifest>;
   /** In order of place. */
-  readonly problems: readonly SourceProblem[];
+  readonly problems: readonly FileProblem[];
 };
 
 /**
@@ -16,7 +16,7 @@ export type Merged = {
  */
 export function mergeFiles(files: ReadonlyMap<string, Manifests>): Merged {
   const definitions = new Map<ObjectKey, [Manifest, ...Manifest[]]>();
-  const problems: SourceProblem[] = [];
+  const problems: FileProblem[] = [];
   for (const [, manifests] of [...files].sort(([a], [b]) => byCodeUnit(a, b))) {
     problems.push(...manifests.problems);
     for (const manifest of manifests.documents) {
@@ -38,15 +38,11 @@ export function byPlace(a: { readonly place: Place }, b: { readonly place: Place
   return byCodeUnit(a.place.file, b.place.file) || a.place.line - b.place.line || a.place.column - b.place.column;
 }
 
-export function placeText({ file, line, column }: Place): string {
-  return `${file}:${line}:${column}`;
-}
-
-function definedAgain(key: ObjectKey, first: Place, others: readonly Place[]): SourceProblem[] {
+function definedAgain(key: ObjectKey, first: Place, others: readonly Place[]): FileProblem[] {
   const elsewhere = others.map(placeText).join(", ");
   return [
     { place: first, severity: "error", text: `${key} is defined again at ${elsewhere}: this one is used` },
-    ...others.map((place): SourceProblem => {
+    ...others.map((place): FileProblem => {
       return {
         place,
         severity: "error",

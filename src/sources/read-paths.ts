@@ -4,12 +4,12 @@ import { readManifestBytes, readManifestFile } from "./file-contents.ts";
 import { listManifests } from "./listing.ts";
 import { type Manifests, unreadable } from "./manifests.ts";
 import { mergeFiles } from "./merge.ts";
-import type { FieldPart, Place, SourceProblem } from "./source.ts";
+import type { FieldPart, FileProblem, Place } from "./source.ts";
 
 /** What files, folders and standard input hold at one moment. */
 export type ReadObjects = {
   readonly objects: readonly ObjectChange[];
-  readonly problems: readonly SourceProblem[];
+  readonly problems: readonly FileProblem[];
   readonly locate: (key: ObjectKey, fieldPath: string, part?: FieldPart) => Place | undefined;
   readonly fileCount: number;
   /** Those of the paths that could not be read at all. */

@@ -236,7 +236,7 @@ test.each<[string[], string]>([
   [["check", ".", "--otput", "json"], "unknown option '--otput' (Did you mean --output?)"],
   [["check", ".", "-o", "xml"], '--output must be one of text, json, not "xml"'],
   [["check", ".", "--kubeconfig", "x"], "unknown option '--kubeconfig'"],
-  [["serve"], "serve needs --files: the folder to read objects from"],
+  [["serve"], "serve needs --files, a folder, or --kubeconfig, to read objects from; or to run in a pod"],
   [["serve", "--files"], "option '--files <folder>' argument missing"],
   [
     ["serve", "--files", "x", "--envoy-htttp-port", "8443"],

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterEach, expect, test, vi } from "vitest";
 import { UsageError } from "../../src/cli/flags.ts";
 import { readCommandLine } from "../../src/cli/options.ts";
@@ -22,7 +25,7 @@ test("serve has the defaults of the documentation", () => {
   expect(read("serve", "--files", "manifests")).toEqual({
     command: "serve",
     options: {
-      files: "manifests",
+      objects: { kind: "files", folder: "manifests" },
       xds: { address: "127.0.0.1", port: 8001, tls: undefined },
       http: { address: "127.0.0.1", port: 8000 },
       envoy: {
@@ -111,7 +114,7 @@ test("every flag can be set in the environment, and the command line goes first"
   vi.stubEnv("ISOLINE_LOG_LEVEL", "");
   expect(read("serve", "--http-port", "9003")).toMatchObject({
     options: {
-      files: "from-env",
+      objects: { kind: "files", folder: "from-env" },
       xds: { port: 9001 },
       http: { port: 9003 },
       allowLoopbackExternalName: true,
@@ -121,6 +124,36 @@ test("every flag can be set in the environment, and the command line goes first"
       log: { level: "info" },
     },
   });
+});
+
+test("serve reads from an API server when a kubeconfig is given, or in a pod when nothing is", () => {
+  const folder = mkdtempSync(join(tmpdir(), "isoline-options-"));
+  const file = join(folder, "config");
+  writeFileSync(
+    file,
+    `{ current-context: a, contexts: [{ name: a, context: { cluster: b } }],
+       clusters: [{ name: b, cluster: { server: "https://b.example.com" } }] }`,
+  );
+  const objectsOf = (...args: string[]) => {
+    const line = read("serve", ...args);
+    return line.command === "serve" ? line.options.objects : undefined;
+  };
+  const serverOf = (...args: string[]) => {
+    const objects = objectsOf(...args);
+    expect(objects).toMatchObject({ kind: "cluster", userAgent: "isoline/1.2.3" });
+    return objects?.kind === "cluster" ? objects.access().server : undefined;
+  };
+  expect(serverOf("--kubeconfig", file)).toBe("https://b.example.com");
+  vi.stubEnv("ISOLINE_KUBECONFIG", file);
+  expect(serverOf()).toBe("https://b.example.com");
+  rmSync(folder, { recursive: true });
+  expect(() => serverOf()).toThrow(/^the kubeconfig .* cannot be read \(ENOENT\)$/);
+  vi.unstubAllEnvs();
+  vi.stubEnv("KUBERNETES_SERVICE_HOST", "10.96.0.1");
+  vi.stubEnv("KUBERNETES_SERVICE_PORT", "443");
+  expect(objectsOf()).toMatchObject({ kind: "cluster" });
+  expect(objectsOf("--files", "x")).toEqual({ kind: "files", folder: "x" });
+  expect(mistake("serve", "--files", "x", "--kubeconfig", file)).toBe("--files contradicts --kubeconfig");
 });
 
 test("a switch can be set to false in the environment", () => {

@@ -4,7 +4,11 @@ import { ApiError, ConnectionError } from "../../src/kube/errors.ts";
 
 export type ModelObject = {
   readonly metadata: { readonly namespace: string; readonly name: string; readonly resourceVersion: string };
-  readonly spec?: number;
+  readonly spec?: unknown;
+};
+export type AppliedObject = {
+  readonly metadata: { readonly namespace?: string; readonly name: string; readonly [field: string]: unknown };
+  readonly [field: string]: unknown;
 };
 type Event = { readonly type: string; readonly object: ModelObject };
 
@@ -34,12 +38,16 @@ export class ModelApi {
   }
 
   set(namespace: string, name: string): void {
-    const key = `${namespace}/${name}`;
-    const type = this.objects.has(key) ? "MODIFIED" : "ADDED";
-    const metadata = { namespace, name, resourceVersion: String(++this.#version) };
-    const object = { metadata, spec: ++this.#edits };
+    this.apply({ metadata: { namespace, name }, spec: ++this.#edits });
+  }
+
+  apply(raw: AppliedObject): void {
+    const key = `${raw.metadata.namespace ?? ""}/${raw.metadata.name}`;
+    const before = this.objects.get(key);
+    const own = { uid: `uid-${this.#version}`, ...before?.metadata, ...raw.metadata };
+    const object = { ...raw, metadata: { namespace: "", ...own, resourceVersion: String(++this.#version) } };
     this.objects.set(key, object);
-    this.#happened({ type, object });
+    this.#happened({ type: before === undefined ? "ADDED" : "MODIFIED", object });
   }
 
   remove(namespace: string, name: string): void {

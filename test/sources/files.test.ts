@@ -4,58 +4,11 @@ import { mkdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import type { ApiObject, ObjectChange } from "../../src/api/kinds.ts";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { objectKey } from "../../src/api/object-key.ts";
 import { FileSource } from "../../src/sources/files.ts";
-import type { SourceProblem } from "../../src/sources/source.ts";
-
-/** What a source has told. */
-class Told {
-  readonly objects = new Map<string, ApiObject>();
-  readonly batches: (readonly ObjectChange[])[] = [];
-  synced = 0;
-  #problems: readonly SourceProblem[] = [];
-  readonly #base: string;
-
-  constructor(base: string) {
-    this.#base = base;
-  }
-
-  readonly listener = {
-    changed: (batch: readonly ObjectChange[]) => {
-      this.batches.push(batch);
-      for (const change of batch) {
-        if (change.kind === "applied") this.objects.set(change.key, change.object);
-        else this.objects.delete(change.key);
-      }
-    },
-    synced: () => {
-      this.synced += 1;
-    },
-    problems: (problems: readonly SourceProblem[]) => {
-      this.#problems = problems;
-    },
-  };
-
-  /** Names of the objects with their fqdn or port, sorted. */
-  get names(): readonly string[] {
-    return [...this.objects.values()]
-      .map((object) => `${object.metadata.name}${object.kind === "IngressRoute" ? `=${object.virtualHost?.fqdn}` : ""}`)
-      .sort();
-  }
-
-  get problems(): readonly string[] {
-    return this.#problems.map(({ place, severity, text }) => {
-      const problem = `${place.file}:${place.line}:${place.column}: ${severity}: ${text}`;
-      return problem.replaceAll(`${this.#base}/`, "");
-    });
-  }
-
-  get deletions(): number {
-    return this.batches.flat().filter(({ kind }) => kind === "deleted").length;
-  }
-}
+import { type Raw, sourceSuite } from "./suite.ts";
+import { eventually, eventuallySynced, Told } from "./told.ts";
 
 const KEPT = "; what was read from it last stays in service";
 
@@ -91,10 +44,6 @@ async function write(path: string, text: string | Uint8Array): Promise<void> {
   await writeFile(file, text);
 }
 
-async function eventually(check: () => void): Promise<void> {
-  await vi.waitFor(check, { timeout: 10_000, interval: 5 });
-}
-
 function start(...paths: string[]): FileSource {
   const source = new FileSource(paths.length === 0 ? [folder] : paths, told.listener);
   running.push(source);
@@ -104,7 +53,7 @@ function start(...paths: string[]): FileSource {
 
 async function startSynced(...paths: string[]): Promise<FileSource> {
   const source = start(...paths);
-  await eventually(() => expect(told.synced).toBe(1));
+  await eventuallySynced(told);
   return source;
 }
 
@@ -399,4 +348,22 @@ test("tells nothing after it was stopped", async () => {
   await write("a.yaml", route("c"));
   await delay(100); // nothing can be waited for that must not happen
   expect(told.batches).toHaveLength(before);
+});
+
+sourceSuite("files", async () => {
+  const place = mkdtempSync(join(tmpdir(), "isoline-files-"));
+  const fileOf = ({ kind, metadata: { namespace, name } }: Raw) => join(place, namespace, `${kind}-${name}.yaml`);
+  const put = async (object: Raw, more = "") => {
+    await mkdir(dirname(fileOf(object)), { recursive: true });
+    await writeFile(fileOf(object), `${JSON.stringify(object)}${more}`);
+  };
+  return {
+    namespaces: ["one", "two"],
+    apply: async (objects) => void (await Promise.all(objects.map((object) => put(object)))),
+    remove: async (objects) => void (await Promise.all(objects.map((object) => rm(fileOf(object))))),
+    removeNamespace: (namespace) => rm(join(place, namespace), { recursive: true }),
+    touch: (object) => put(object, "\n# a comment\n"),
+    source: (listener) => new FileSource([place], listener),
+    stop: () => rm(place, { recursive: true, force: true }),
+  };
 });
