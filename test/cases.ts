@@ -70,16 +70,6 @@ export function loadCases(): readonly Case[] {
   return subfolders(CASES).flatMap((area) => subfolders(join(CASES, area)).map((name) => loadCase(`${area}/${name}`)));
 }
 
-/** Cases that can share a controller, by the options that it is started with, in JSON. */
-export function byOptions(cases: readonly Case[]): ReadonlyMap<string, readonly Case[]> {
-  const groups = new Map<string, Case[]>();
-  for (const each of cases) {
-    const options = JSON.stringify(each.options);
-    groups.set(options, [...(groups.get(options) ?? []), each]);
-  }
-  return groups;
-}
-
 export function splitRequest({ request, serverName }: Pick<ExpectedRequest, "request" | "serverName">): HttpRequest {
   const isSecure = request.startsWith("https://");
   const plain = isSecure ? request.slice("https://".length) : request;

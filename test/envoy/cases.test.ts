@@ -1,17 +1,14 @@
-import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { byOptions, type Case, type CaseOptions, loadCases } from "../cases.ts";
+import { type Case, type CaseOptions, loadCases } from "../cases.ts";
+import { byOptions, IS_COMPLETE, SEED, shuffled, tellTime } from "../conformance.ts";
 import { statusesOf } from "../statuses.ts";
 import { expectAnswer } from "./answers.ts";
 import { StandIns } from "./stand-ins.ts";
 import { describeWithEnvoy } from "./suite.ts";
 import { startWorld, type World } from "./world.ts";
 
-/** Set by `npm run conformance`; otherwise the cases run in their order, and a sample of them from scratch. */
-const IS_COMPLETE = process.env.CONFORMANCE === "1";
 /** Of this many cases one starts from scratch too, when not all do. */
 const SAMPLE = 25;
-const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 
 /** The golden cases again, on a real Envoy with real backends: what they say of statuses and requests is what comes of them. */
 describeWithEnvoy("on a real Envoy", (binary) => {
@@ -44,15 +41,6 @@ describeWithEnvoy("on a real Envoy", (binary) => {
   });
 });
 
-function tellTime(mode: string, { length }: readonly Case[]): void {
-  if (!IS_COMPLETE) return;
-  let start = 0;
-  beforeAll(() => {
-    start = performance.now();
-  });
-  afterAll(() => console.log(`${length} cases ${mode}: ${((performance.now() - start) / 1000).toFixed(1)} s`));
-}
-
 function inTurn(binary: string, standIns: StandIns, cases: readonly Case[]): void {
   for (const [options, group] of byOptions(cases)) {
     describe(`with ${options}`, () => {
@@ -77,9 +65,4 @@ function inTurn(binary: string, standIns: StandIns, cases: readonly Case[]): voi
 async function expectOutcome(world: World, { statuses, requests }: Case): Promise<void> {
   expect(statusesOf(world.running().controller.translator.current())).toEqual(statuses);
   for (const expected of requests) await expectAnswer(world, expected);
-}
-
-function shuffled(cases: readonly Case[]): readonly Case[] {
-  const order = fc.shuffledSubarray([...cases], { minLength: cases.length });
-  return fc.sample(order, { seed: SEED, numRuns: 1 })[0] ?? cases;
 }
