@@ -4,7 +4,7 @@ import type { ObjectReader } from "./decode.ts";
 export type Annotation = { readonly key: string; readonly value: string };
 
 /** Both spellings of our annotations; the later one of the two projects' names wins. */
-const PREFIXES = ["projectcontour.io", "contour.heptio.com"];
+export const PREFIXES: readonly string[] = ["projectcontour.io", "contour.heptio.com"];
 
 /** The annotations of these names, without their prefix, that are there and not empty. */
 export function decodeOwnAnnotations<Name extends string>(

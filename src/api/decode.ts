@@ -132,6 +132,10 @@ export class ObjectReader {
     return this;
   }
 
+  keys(): readonly string[] {
+    return Object.keys(this.#raw);
+  }
+
   /** To be called when all known fields were read: notes every other key by the rule the object was opened with. */
   end(): void {
     const known = new Set(this.#known);

@@ -1,6 +1,7 @@
-import { type Annotation, decodeOwnAnnotations } from "./annotations.ts";
+import type { Annotation } from "./annotations.ts";
 import { type Notes, ObjectReader } from "./decode.ts";
-import { decodeAnnotations, decodeMetadata, type Metadata } from "./metadata.ts";
+import { decodeClassAnnotation, decodeIngressAnnotations, type IngressAnnotations } from "./ingress-annotations.ts";
+import { decodeMetadata, type Metadata } from "./metadata.ts";
 import { unknownFieldRule } from "./unknown-fields.ts";
 
 /**
@@ -11,7 +12,6 @@ export type Ingress = {
   readonly kind: "Ingress";
   readonly metadata: Metadata;
   readonly ingressClass: {
-    /** The annotation `ingress.class`: `contour.heptio.com/` (or `projectcontour.io/`) before `kubernetes.io/`. */
     readonly annotation: Annotation | undefined;
     /** `spec.ingressClassName`. */
     readonly name: string | undefined;
@@ -50,22 +50,6 @@ export type IngressTls = { readonly hosts: readonly string[]; readonly secretNam
 
 const PATH_TYPES = ["Exact", "Prefix", "ImplementationSpecific"] as const;
 
-/** Names of annotations without their prefix. */
-const OWN_ANNOTATIONS = [
-  "request-timeout",
-  "retry-on",
-  "num-retries",
-  "per-try-timeout",
-  "websocket-routes",
-  "tls-minimum-protocol-version",
-] as const;
-
-const FOREIGN_ANNOTATIONS = ["ingress.kubernetes.io/force-ssl-redirect", "kubernetes.io/ingress.allow-http"] as const;
-
-export type IngressAnnotations = Readonly<
-  Partial<Record<(typeof OWN_ANNOTATIONS)[number] | (typeof FOREIGN_ANNOTATIONS)[number], Annotation>>
->;
-
 const unknownField = unknownFieldRule({
   isStrict: () => false,
   likelyIntent: {
@@ -89,11 +73,11 @@ export function decodeIngress(raw: unknown): Ingress {
   const ingress: Ingress = {
     kind: "Ingress",
     metadata,
-    ingressClass: { annotation: decodeClass(metadataReader), name: spec?.string("ingressClassName") || undefined },
-    annotations: {
-      ...decodeOwnAnnotations(metadataReader, OWN_ANNOTATIONS),
-      ...asAnnotations(decodeAnnotations(metadataReader, FOREIGN_ANNOTATIONS)),
+    ingressClass: {
+      annotation: decodeClassAnnotation(metadataReader),
+      name: spec?.string("ingressClassName") || undefined,
     },
+    annotations: decodeIngressAnnotations(metadataReader),
     defaultBackend: spec && decodeBackend(spec, defaultBackendKey),
     rules: spec?.objects("rules")?.map((rule) => decodeRule(rule, isV1, decodeBackend)) ?? [],
     tls: spec?.objects("tls")?.map(decodeTls) ?? [],
@@ -106,26 +90,6 @@ export function decodeIngress(raw: unknown): Ingress {
 }
 
 type DecodeBackend = (parent: ObjectReader, key: string) => IngressBackend | undefined;
-
-function decodeClass(metadata: ObjectReader | undefined): Annotation | undefined {
-  const key = "kubernetes.io/ingress.class";
-  const value = decodeAnnotations(metadata, [key])[key];
-  return (
-    decodeOwnAnnotations(metadata, ["ingress.class"])["ingress.class"] ??
-    (value === undefined ? undefined : { key, value })
-  );
-}
-
-function asAnnotations<Name extends string>(
-  values: Readonly<Partial<Record<Name, string>>>,
-): Readonly<Partial<Record<Name, Annotation>>> {
-  const annotations: Partial<Record<Name, Annotation>> = {};
-  for (const key in values) {
-    const value = values[key];
-    if (value !== undefined) annotations[key] = { key, value };
-  }
-  return annotations;
-}
 
 function decodeRule(reader: ObjectReader, isV1: boolean, decodeBackend: DecodeBackend): IngressRule {
   const http = reader.object("http");

@@ -77,7 +77,7 @@ export const unknownField: UnknownFieldRule = unknownFieldRule({
 });
 
 /** The known key that a slip of the fingers or of the case is likely to have meant. */
-function nearest(key: string, known: readonly string[]): string | undefined {
+export function nearest(key: string, known: readonly string[]): string | undefined {
   if (key.length > 64) return undefined;
   const candidates = [...known].sort(byCodeUnit);
   const lower = key.toLowerCase();

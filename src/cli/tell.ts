@@ -80,7 +80,9 @@ export class Teller {
   }
 
   #ingress({ source }: RunningController, key: ObjectKey, problems: readonly Problem[]): void {
-    this.#write(`Ingress ${shortName(key)}: ${problems.length === 0 ? "served" : "served, except for what follows"}`);
+    const isServed = problems.every((problem) => classOf(problem) !== "A");
+    const how = problems.length === 0 ? "served" : isServed ? "served, except for what follows" : "not served";
+    this.#write(`Ingress ${shortName(key)}: ${how}`);
     for (const problem of problems) {
       const place = source.locate(problem.object, problem.at);
       const where = place === undefined ? "" : ` (${placeText(place)})`;

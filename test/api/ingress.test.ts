@@ -221,6 +221,10 @@ test("annotations are kept as they were written, under both prefixes", () => {
     faults: [],
     warnings: [
       {
+        at: 'metadata.annotations["contour.heptio.com/unknown"]',
+        reason: "is no annotation of an Ingress and does nothing",
+      },
+      {
         at: 'metadata.annotations["contour.heptio.com/websocket-routes"]',
         reason: "does nothing beside projectcontour.io/websocket-routes",
       },

@@ -2,9 +2,11 @@ import type { FieldNote } from "../../api/decode.ts";
 import { hostnamePatternFault, ingressHost } from "../../api/hostname.ts";
 import type { Ingress } from "../../api/ingress.ts";
 import type { ObjectKey } from "../../api/object-key.ts";
+import type * as ir from "../../ir/ir.ts";
 import { neverMatches } from "../ingressroute/paths.ts";
 import type { CompileOptions } from "../options.ts";
 import type { Fact, Problem, Subject } from "../problems.ts";
+import { firstText } from "../route-order.ts";
 import { compilePath } from "./paths.ts";
 import { readIngress, wildcardOf } from "./read.ts";
 
@@ -47,9 +49,11 @@ export function ingressProblems(
       const subject = pathSubject(host, path);
       const pathAt = `${at}.http.paths[${j}].path`;
       if (!compiled.ok) report(pathAt, { code: "IngressPathInvalid", reason: compiled.reason }, subject);
-      else if (compiled.match.kind !== "regex") {
-        const never = neverMatches(compiled.match.path);
+      else {
+        const never = whyNever(compiled.match);
         if (never !== undefined) report(pathAt, { code: "RouteNeverMatches", reason: never }, subject);
+        const reason = whyNoGlob(compiled.match);
+        if (reason !== undefined) report(pathAt, { code: "FieldIgnored", field: "path", reason }, subject);
       }
     }
   }
@@ -63,6 +67,29 @@ export function ingressProblems(
     }
   }
   return problems;
+}
+
+function whyNever(match: ir.PathMatch): string | undefined {
+  if (match.kind !== "regex") return neverMatches(match.path);
+  return firstText(match).startsWith("/")
+    ? undefined
+    : "paths begin with a slash, and a regular expression is for all of one";
+}
+
+/** What `*` means in a path that looks as if it were for any text. */
+function whyNoGlob({ kind, path }: ir.PathMatch): string | undefined {
+  switch (kind) {
+    case "regex":
+      // Other uses, as in `.*` and `[a-z]*`, show that the author knows.
+      if (!/[-/\w]\*/.test(path)) return undefined;
+      return "* repeats the character before it, as this is a regular expression; write .* for any text, or pathType: Prefix";
+    case "exact":
+      return path.includes("*") ? "* stands for itself, not for any text" : undefined;
+    case "prefix":
+    case "stringPrefix":
+      if (!path.includes("*")) return undefined;
+      return "* stands for itself, not for any text; a prefix already matches everything below it";
+  }
 }
 
 /** The subject of a sentence about one path of a rule. */
