@@ -73,7 +73,8 @@ function acceptedState(resources: readonly ResourceName[], xds: XdsServer): Stat
       if (acceptance.kind === "refused") {
         return { status: "False", reason: "Refused", message: `Envoy ${who} refused ${name}: ${acceptance.message}` };
       }
-      if (acceptance.kind === "pending") laggards.add(who);
+      // What leads to a cluster follows it, and its own acknowledgement hangs on the endpoints of everybody else.
+      if (acceptance.kind === "pending" && type !== "cluster") laggards.add(who);
     }
   }
   if (connected === 0) return { status: "Unknown", reason: "NoEnvoy", message: "no Envoy is connected" };

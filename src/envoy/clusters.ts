@@ -28,16 +28,12 @@ const CONNECT_TIMEOUT = { seconds: 2n };
 
 export function clusterDraft(name: string, cluster: ir.Cluster): Draft {
   const { service, endpoints } = cluster;
-  // Nobody waits with a route that asks for TLS: until the checks have answered, the one before would go on without it.
-  const warming: Pick<Draft, "warmsByHealthCheck"> =
-    cluster.healthCheck === undefined || cluster.tls !== undefined ? {} : { warmsByHealthCheck: true };
   const draft = {
     type: "cluster",
     name,
     nameIsContent: true,
     clusters: [],
     origins: [`Service/${service.namespace}/${service.name}`],
-    ...warming,
   } as const;
   switch (endpoints.kind) {
     case "slices": {
@@ -47,6 +43,7 @@ export function clusterDraft(name: string, cluster: ir.Cluster): Draft {
         ...draft,
         loadAssignment,
         servicePort,
+        ...firstCheckOf(cluster),
         encode: () => encode(name, { ...edsDiscovery(loadAssignment), ...settingsOf(cluster) }),
       };
     }
@@ -56,6 +53,14 @@ export function clusterDraft(name: string, cluster: ir.Cluster): Draft {
         encode: () => encode(name, { ...dnsDiscovery(name, endpoints.hostname, service.port), ...settingsOf(cluster) }),
       };
   }
+}
+
+/**
+ * Nobody waits with a route that asks for TLS: until the checks have answered, the one before would go on without it. Nor
+ * with one to a name: most checks begin when Envoy has resolved it, and for that it does not wait either.
+ */
+function firstCheckOf({ healthCheck, tls }: ir.Cluster): Pick<Draft, "firstCheckMs"> {
+  return healthCheck === undefined || tls !== undefined ? {} : { firstCheckMs: healthCheck.timeoutSeconds * 1000 };
 }
 
 export function unavailableClusterDraft(): Draft {

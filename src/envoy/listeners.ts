@@ -164,7 +164,7 @@ function onServerName(regex: string, chain: string): MessageInitShape<typeof Mat
 
 /** The names that a wildcard stands for: those with one label in the place of the star. */
 function namesOf(wildcard: string): string {
-  return `[^.]*${wildcard.slice(1).replace(/[^a-z0-9]/g, "\\$&")}`;
+  return `${LABEL_CHARACTERS}${wildcard.slice(1).replace(/[^a-z0-9]/g, "\\$&")}`;
 }
 
 /**
@@ -172,6 +172,7 @@ function namesOf(wildcard: string): string {
  * that are no text cannot be answered over xDS, and asking for one again and again cuts Envoy off from all others.
  */
 const HOST_CHARACTERS = "[-A-Za-z0-9._]+";
+const LABEL_CHARACTERS = "[-A-Za-z0-9_]+";
 
 function chainOf({ name, tls, tcpProxy }: ir.Host, options: ListenerOptions): string {
   return tcpProxy === undefined ? versionChain(tls?.minimumVersion ?? options.minimumTlsVersion) : tcpChain(name);
@@ -192,7 +193,7 @@ function httpsFilterChain(version: ir.TlsVersion, options: ListenerOptions): Fil
     name: versionChain(version),
     transportSocketConnectTimeout: HANDSHAKE_TIMEOUT,
     transportSocket: terminate(version, ["h2", "http/1.1"]),
-    filters: [connectionManager("https", httpsScope("%REQUESTED_SERVER_NAME%"), options)],
+    filters: [connectionManager("https", `${httpsScope("%REQUESTED_SERVER_NAME%")}:%DOWNSTREAM_TLS_VERSION%`, options)],
   };
 }
 
@@ -291,7 +292,7 @@ function socketAddress(address: string, port: number) {
 
 /**
  * Routes by scope, one scope for each host. `scope` is a format that makes the scope's name out of a request; what follows
- * its first colon, the port, is cut off.
+ * its first colon, the port or the version of TLS, is cut off.
  */
 function connectionManager(statPrefix: string, scope: string, options: ListenerOptions) {
   const ads = { configSourceSpecifier: { case: "ads" as const, value: {} }, resourceApiVersion: ApiVersion.V3 };
@@ -403,10 +404,10 @@ function envoy_on_request(handle)
     return
   end
   local headers = handle:headers()
-  local scope = headers:get("${SCOPE_HEADER}")
+  local scope, rest = string.match(headers:get("${SCOPE_HEADER}") or "", "^([^:]+)(.*)")
   if scope == nil then return end
   local function choose(other)
-    headers:replace("${SCOPE_HEADER}", other)
+    headers:replace("${SCOPE_HEADER}", other .. rest)
     handle:clearRouteCache()
   end
   local function look(other)
@@ -415,7 +416,7 @@ function envoy_on_request(handle)
     return routed(handle)
   end
   local folded = string.lower(scope)
-  local port, name = string.match(folded, "^(..)([^:]*)")
+  local port, name = string.match(folded, "^(..)(.*)")
   local wildcard = port .. string.gsub(name, "^[^.]*", "*", 1)
   local any = port .. "*"
   local following = any

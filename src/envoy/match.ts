@@ -8,7 +8,7 @@ import {
 } from "#proto/envoy/config/route/v3/scoped_route_pb.js";
 import { type TcpProxy, TcpProxySchema } from "#proto/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js";
 import { HTTPS_LISTENER, tcpChain } from "./listeners.ts";
-import { httpScope, httpsScope, UNAVAILABLE_CLUSTER } from "./names.ts";
+import { httpScope, httpsScope, TLS_TOO_OLD, UNAVAILABLE_CLUSTER } from "./names.ts";
 import type { Resource } from "./resource.ts";
 
 /**
@@ -66,6 +66,8 @@ export function matchRequest(
     virtualHosts.find(({ domains }) => domains.includes("*"));
   const [pathOnly, query] = splitQuery(normalized);
   for (const route of virtualHost?.routes ?? []) {
+    // What it asks for is that the client's TLS be too old, and there is no telling from a request.
+    if (route.name === TLS_TOO_OLD) continue;
     const matched = route.match && matchedPart(route.match, pathOnly, matchesRegex);
     if (matched !== undefined) return answer(route, matched, pathOnly, query);
   }

@@ -4,7 +4,10 @@ import type { Digest } from "./resource.ts";
 /** The cluster without endpoints that stands for every share of traffic that cannot be served. */
 export const UNAVAILABLE_CLUSTER = "unavailable";
 
-/** The header that carries the scope of a request from the listener to the scope selection. It never leaves Envoy. */
+/**
+ * The header that carries the scope of a request from the listener to the scope selection. It never leaves Envoy. The scope
+ * ends at the first colon; on the secure port the version of TLS that the client came with follows, as `TLSv1.3`.
+ */
 export const SCOPE_HEADER = "x-isoline-scope";
 
 /** The namespace of what routes tell the listener's filter in their metadata. */
@@ -34,6 +37,9 @@ export function httpsScope(host: string): string {
 
 /** Name of the 421 for a request whose Host is not the server name of its connection. */
 export const MISDIRECTED = "misdirected";
+
+/** Name of the 421 for a request on a connection of an older version of TLS than the host asks for. */
+export const TLS_TOO_OLD = "tls-too-old";
 
 /** Name of the redirect of requests that no route takes on the insecure port of a TLS host. */
 export const REDIRECT = "redirect";

@@ -14,8 +14,11 @@ export type Resource = {
   readonly clusters: readonly string[];
   /** For a cluster whose endpoints come over EDS: the name of its load assignment. */
   readonly loadAssignment?: string;
-  /** Set for a cluster that Envoy uses only when all of its endpoints have been checked once. */
-  readonly warmsByHealthCheck?: true;
+  /**
+   * Set for a cluster that Envoy uses only when each of its endpoints has been checked once, if scopes are to wait for that:
+   * the longest that such a check takes.
+   */
+  readonly firstCheckMs?: number;
   /** Keys of the objects that it was made of, sorted. */
   readonly origins: readonly string[];
 };

@@ -18,6 +18,7 @@ import {
   routeName,
   SCOPE_HEADER,
   shareName,
+  TLS_TOO_OLD,
   WEBSOCKET,
 } from "./names.ts";
 import type { Digest, Draft } from "./resource.ts";
@@ -25,10 +26,10 @@ import { certificateDraft } from "./secrets.ts";
 
 type RouteInit = Exclude<MessageInitShape<typeof RouteSchema>, { $typeName: string }>;
 
-export type RedirectOptions = Pick<ListenerOptions, "redirectPort">;
+export type ScopeOptions = Pick<ListenerOptions, "redirectPort" | "minimumTlsVersion">;
 
 /** Everything that Envoy needs in order to serve one host: its scopes, its certificate, and the clusters of its routes. */
-export function hostDrafts(host: ir.Host, options: RedirectOptions, digest: Digest): readonly Draft[] {
+export function hostDrafts(host: ir.Host, options: ScopeOptions, digest: Digest): readonly Draft[] {
   const clusters = new Map<string, Draft>();
   const nameOf = (cluster: ir.Cluster | undefined): string => {
     const name = shareName(cluster, digest);
@@ -40,8 +41,11 @@ export function hostDrafts(host: ir.Host, options: RedirectOptions, digest: Dige
   for (const { cluster } of host.tcpProxy?.shares ?? []) nameOf(cluster);
   if (host.tcpProxy?.shares.length === 0) nameOf(undefined);
   const certificates = host.tls === undefined ? [] : [certificateDraft(host, host.tls.certificate)];
-  const isOnSecurePort = host.tls !== undefined && host.tcpProxy === undefined;
-  const scopes = [insecureScope(host, options, nameOf), ...(isOnSecurePort ? [secureScope(host, nameOf)] : [])];
+  const scopes = [insecureScope(host, options, nameOf)];
+  if (host.tls !== undefined && host.tcpProxy === undefined) {
+    const { minimumVersion } = host.tls;
+    scopes.push(secureScope(host, minimumVersion === options.minimumTlsVersion ? undefined : minimumVersion, nameOf));
+  }
   return [...clusters.values(), ...certificates, ...scopes.map((scope) => scopeDraft(host, scope))];
 }
 
@@ -54,7 +58,7 @@ type Scope = {
 };
 type VirtualHostInit = Exclude<MessageInitShape<typeof VirtualHostSchema>, { $typeName: string }>;
 
-function insecureScope(host: ir.Host, options: RedirectOptions, nameOf: NameOf): Scope {
+function insecureScope(host: ir.Host, options: ScopeOptions, nameOf: NameOf): Scope {
   const name = httpScope(host.name);
   const clusters = new Set<string>();
   const toSecurePort = redirectOf(host, options);
@@ -69,18 +73,48 @@ function insecureScope(host: ir.Host, options: RedirectOptions, nameOf: NameOf):
  * The scope is that of the connection's server name. A request for another host on the same connection would be served
  * under the wrong certificate and TLS version: it is sent away with a 421, upon which browsers open a connection of its own.
  */
-function secureScope(host: ir.Host, nameOf: NameOf): Scope {
+function secureScope(host: ir.Host, minimumVersion: ir.TlsVersion | undefined, nameOf: NameOf): Scope {
   const name = httpsScope(host.name);
   const clusters = new Set<string>();
   const routes = host.routes.flatMap((route) =>
     route.secure === "absent" ? [] : routeMessages(route, recording(nameOf, clusters)),
   );
   const virtualHosts = [
-    { name, domains: [host.name], routes: [...routes, notFound()] },
+    {
+      name,
+      domains: [host.name],
+      routes: [...(minimumVersion === undefined ? [] : [refuseBelow(minimumVersion)]), ...routes, notFound()],
+    },
     { name: MISDIRECTED, domains: ["*"], routes: [directResponse(MISDIRECTED, EVERYTHING, 421)] },
   ];
   return { name, virtualHosts, clusters, matchesHosts: true };
 }
+
+/**
+ * The listener ends the handshakes of clients that are too old, but it is another resource: it may come later than the scope,
+ * Envoy may refuse it, and connections that were open before it go on. So a host that asks for more than all others do says
+ * so itself. Whoever retries a 421 does it on a new connection.
+ */
+function refuseBelow(version: ir.TlsVersion): RouteInit {
+  const allowed = VERSIONS_FROM[version].map((each) => each.replace(".", "\\.")).join("|");
+  const regex = `.*:TLSv(${allowed})`;
+  const isTooOld = {
+    name: SCOPE_HEADER,
+    headerMatchSpecifier: {
+      case: "stringMatch" as const,
+      value: { matchPattern: { case: "safeRegex" as const, value: { regex } } },
+    },
+    invertMatch: true,
+  };
+  const match = { pathSpecifier: EVERY_PATH, headers: [isTooOld] };
+  return { ...directResponse(TLS_TOO_OLD, match, 421), metadata: WEBSOCKETS_ANSWERED };
+}
+
+const VERSIONS_FROM: Readonly<Record<ir.TlsVersion, readonly ir.TlsVersion[]>> = {
+  "1.1": ["1.1", "1.2", "1.3"],
+  "1.2": ["1.2", "1.3"],
+  "1.3": ["1.3"],
+};
 
 type NameOf = (cluster: ir.Cluster | undefined) => string;
 
@@ -119,7 +153,8 @@ function scopeDraft(host: ir.Host, { name, virtualHosts, clusters, matchesHosts 
 
 type Match = NonNullable<RouteInit["match"]>;
 
-const EVERYTHING: Match = { pathSpecifier: { case: "prefix", value: "" } };
+const EVERY_PATH = { case: "prefix", value: "" } as const;
+const EVERYTHING: Match = { pathSpecifier: EVERY_PATH };
 
 function pathMatch({ match: { kind, path } }: ir.Route): Match {
   switch (kind) {
@@ -143,7 +178,7 @@ function directResponse(name: string, match: Match, status: number): RouteInit {
 const HTTPS_PORT = 443;
 
 /** To the same host, path and query on the secure port. */
-function redirectOf({ name: host }: ir.Host, { redirectPort }: RedirectOptions): RouteInit {
+function redirectOf({ name: host }: ir.Host, { redirectPort }: ScopeOptions): RouteInit {
   // Envoy by itself keeps the port of the Host header, which is that of the insecure side.
   const target = host.startsWith("*") ? {} : { hostRedirect: host };
   return {

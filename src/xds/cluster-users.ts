@@ -116,15 +116,8 @@ export class ClusterUsers {
     if (waiters?.size === 0) this.#waiters.delete(cluster);
   }
 
-  hasWaiters(cluster: string): boolean {
-    return this.#waiters.has(cluster);
-  }
-
-  /** Ends the wait of everybody who waits for this cluster. */
-  release(cluster: string): readonly User[] {
-    const users = [...(this.#waiters.get(cluster) ?? [])];
-    for (const user of users) this.stopWaiting(user);
-    return users;
+  waitersFor(cluster: string): readonly User[] {
+    return [...(this.#waiters.get(cluster) ?? [])];
   }
 
   /** All users that wait, or whose version in Envoy leads to a cluster. */

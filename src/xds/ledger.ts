@@ -33,6 +33,8 @@ export type Item = {
   uncertain: boolean;
   /** Asked for by name. */
   subscribed: boolean;
+  /** Envoy had it before the stream. */
+  claimed: boolean;
 };
 
 export type Verdict =
@@ -91,6 +93,7 @@ export class Ledger {
         retrying: undefined,
         uncertain: false,
         subscribed: false,
+        claimed: false,
       };
       this.items.set(name, item);
     }
@@ -104,6 +107,7 @@ export class Ledger {
     item.sentIn = response;
     item.accepted = version;
     item.acceptedIn = response;
+    item.claimed = true;
     return item;
   }
 

@@ -50,7 +50,8 @@ export class AddressInUseError extends Error {
 grpc.setLogVerbosity(grpc.logVerbosity.NONE);
 
 type Call = grpc.ServerDuplexStream<Buffer, Buffer>;
-type Connection = { envoy: EnvoyIdentity; readonly stream: XdsStream; readonly call: Call };
+type Connection = { envoy: EnvoyIdentity; readonly stream: XdsStream; readonly call: Call; alarm: Alarm | undefined };
+type Alarm = { readonly atMs: number; readonly timer: NodeJS.Timeout };
 
 const SERVICE_PATH = "/envoy.service.discovery.v3.AggregatedDiscoveryService";
 
@@ -146,6 +147,7 @@ export class XdsServer {
       envoy: { nodeId: "", address: call.getPeer(), connectedAt: this.#options.now() },
       stream: new XdsStream(this.#options.cache, this.#options),
       call,
+      alarm: undefined,
     };
     this.#connections.add(connection);
     this.#report(connection, { kind: "connected" });
@@ -187,6 +189,7 @@ export class XdsServer {
       if (!this.#connections.has(connection)) return;
       try {
         event = this.#perform(connection, event);
+        this.#setAlarm(connection);
       } catch (error) {
         this.#report(connection, { kind: "bug", error });
         this.#close(connection);
@@ -199,7 +202,7 @@ export class XdsServer {
   /** Returns "writable" when a response was taken at once; otherwise "drain" will say it. */
   #perform(connection: Connection, event: StreamEvent): StreamEvent | undefined {
     let taken = false;
-    for (const effect of connection.stream.on(event)) {
+    for (const effect of connection.stream.on(event, performance.now())) {
       if (effect.kind === "report") {
         this.#report(connection, effect.report);
         continue;
@@ -214,9 +217,24 @@ export class XdsServer {
     return taken ? { kind: "writable" } : undefined;
   }
 
+  #setAlarm(connection: Connection): void {
+    const { stream, alarm } = connection;
+    const atMs = stream.wakeAtMs;
+    if (atMs === alarm?.atMs) return;
+    clearTimeout(alarm?.timer);
+    connection.alarm = undefined;
+    if (atMs === undefined) return;
+    const ring = () => {
+      connection.alarm = undefined; // it may ring a little early, and is set again then
+      this.#step(connection, { kind: "time" });
+    };
+    connection.alarm = { atMs, timer: setTimeout(ring, atMs - performance.now()) };
+  }
+
   #close(connection: Connection): void {
     if (!this.#connections.delete(connection)) return;
-    connection.stream.on({ kind: "closed" });
+    clearTimeout(connection.alarm?.timer);
+    connection.stream.on({ kind: "closed" }, performance.now());
     this.#report(connection, { kind: "disconnected" });
   }
 

@@ -7,6 +7,8 @@ export type StreamEvent =
   | { readonly kind: "changed" }
   /** The last response was taken: the socket accepted it, or has drained since. */
   | { readonly kind: "writable" }
+  /** The time has come that the stream waits for, see `XdsStream.wakeAtMs`. */
+  | { readonly kind: "time" }
   | { readonly kind: "closed" };
 
 /** What an Envoy said, for logs, metrics and status. */

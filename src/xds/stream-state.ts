@@ -56,19 +56,29 @@ export class StreamState {
   missingCluster(type: UserType, name: string): string | undefined {
     const user = userOf(type, name);
     const clusters = this.cache.get(type, name)?.resource.clusters;
-    return clusters?.find((cluster) => !this.readiness.isSettled(cluster) && !this.users.runsWith(user, cluster));
+    return clusters?.find((cluster) => !this.#isReady(type, cluster) && !this.users.runsWith(user, cluster));
   }
 
-  settleClustersOf(assignment: string): void {
-    for (const cluster of this.readiness.clustersOf(assignment)) this.settle(cluster);
+  /** Envoy has said something about this load assignment. */
+  settleClustersOf(assignment: string, nowMs: number): void {
+    for (const cluster of this.readiness.clustersOf(assignment)) {
+      this.readiness.beginChecks(cluster, nowMs);
+      this.settle(cluster);
+    }
   }
 
   /** Lets those who wait for this cluster go on if it is ready now. */
   settle(cluster: string): void {
-    if (!this.users.hasWaiters(cluster) || !this.readiness.isSettled(cluster)) return;
-    for (const user of this.users.release(cluster)) {
+    for (const user of this.users.waitersFor(cluster)) {
       const { type, name } = userNamed(user);
+      if (!this.#isReady(type, cluster)) continue;
+      this.users.stopWaiting(user);
       this.ledgers[type].owed.add(name);
     }
+  }
+
+  /** A listener is everybody's: it waits for no health checks, those of a host that forwards connections are its own affair. */
+  #isReady(type: UserType, cluster: string): boolean {
+    return type === "listener" ? this.readiness.hasEndpoints(cluster) : this.readiness.isWarm(cluster);
   }
 }

@@ -35,6 +35,7 @@ export class XdsStream {
   #closed = false;
   /** Number of the last response; its nonce. */
   #response = BEFORE_STREAM_LAST;
+  #nowMs = 0;
   #reports: Report[] = [];
   #examined = 0;
 
@@ -45,8 +46,10 @@ export class XdsStream {
     this.#state = new StreamState(cache);
   }
 
-  on(event: StreamEvent): readonly Effect[] {
+  /** `nowMs` is the time on a clock that never goes back. */
+  on(event: StreamEvent, nowMs: number): readonly Effect[] {
     if (this.#closed) return [];
+    this.#nowMs = nowMs;
     switch (event.kind) {
       case "closed":
         this.#closed = true;
@@ -56,17 +59,24 @@ export class XdsStream {
         this.#writable = true;
         break;
       case "changed":
+      case "time":
         break;
       case "request":
         this.#takeRequest(event.request);
         break;
     }
+    for (const cluster of this.#state.readiness.takeChecked(nowMs)) this.#state.settle(cluster);
     this.#takeChanges();
     const send = this.#writable ? this.#send() : undefined;
     const effects: Effect[] = this.#reports.map((report) => ({ kind: "report", report }));
     this.#reports = [];
     if (send !== undefined) effects.push(send);
     return effects;
+  }
+
+  /** When the event "time" is due, if nothing else happens; undefined when nothing waits for the clock. */
+  get wakeAtMs(): number | undefined {
+    return this.#closed ? undefined : this.#state.readiness.nextEndMs;
   }
 
   /** What this Envoy has been sent of a type and what it said to it. Read only. */
@@ -88,7 +98,7 @@ export class XdsStream {
       return;
     }
     // First the subscriptions: what Envoy asks for now it did not have when it took the response.
-    takeSubscriptions(this.#state, type, request);
+    takeSubscriptions(this.#state, type, request, this.#nowMs);
     if (request.nonce !== "") this.#takeAnswer(type, request);
   }
 
@@ -110,7 +120,7 @@ export class XdsStream {
         const { name, version, origins } = verdict.part;
         if (isUserType(type)) this.#state.users.refuse(userOf(type, name), version);
         if (type === "cluster") this.#state.settle(name);
-        if (type === "loadAssignment") this.#state.settleClustersOf(name);
+        if (type === "loadAssignment") this.#state.settleClustersOf(name, this.#nowMs);
         ledger.owed.add(name); // the cache may have moved on to a version that Envoy accepted earlier
         this.#reports.push({ kind: "refused", type, name, version, origins, message: verdict.message });
         return;
@@ -123,7 +133,7 @@ export class XdsStream {
 
   #accepted(type: ResourceType, name: string, version: string): void {
     if (type === "cluster") this.#state.settle(name);
-    else if (type === "loadAssignment") this.#state.settleClustersOf(name);
+    else if (type === "loadAssignment") this.#state.settleClustersOf(name, this.#nowMs);
     else if (type !== "secret") {
       if (version === GONE) this.#state.users.remove(userOf(type, name));
       else this.#state.users.accept(userOf(type, name), version);
@@ -181,11 +191,13 @@ export class XdsStream {
         this.#state.readiness.remove(name);
         return;
       }
-      const assignment = this.#cache.get(type, name)?.resource.loadAssignment;
-      this.#state.readiness.set(name, assignment);
-      if (assignment === undefined) return;
+      const cluster = this.#cache.get(type, name)?.resource;
+      if (cluster === undefined) return;
+      this.#state.readiness.send(cluster);
+      this.#state.settle(name);
+      if (cluster.loadAssignment === undefined) return;
       // Without it a changed cluster warms for 15 s, and so does a new one that shares a name already subscribed.
-      this.#state.ledgers.loadAssignment.demand(assignment);
+      this.#state.ledgers.loadAssignment.demand(cluster.loadAssignment);
     } else if (isUserType(type) && version !== GONE) {
       this.#state.users.send(userOf(type, name), version, this.#cache.get(type, name)?.resource.clusters ?? []);
     }
@@ -195,7 +207,7 @@ export class XdsStream {
   #nextDraft(): Draft | undefined {
     return (
       this.#collect("secret", this.#state.ledgers.secret.urgent) ??
-      this.#collect("loadAssignment", this.#state.ledgers.loadAssignment.urgent) ??
+      this.#urgentLoadAssignments() ??
       this.#retry("cluster") ??
       this.#collect("cluster", this.#state.ledgers.cluster.owed) ??
       this.#oneAtATime("loadAssignment") ??
@@ -205,6 +217,12 @@ export class XdsStream {
       this.#clusterRemovals() ??
       this.#firstEmpty()
     );
+  }
+
+  /** Envoy drops, without a word, responses of a type that it has not asked for yet. */
+  #urgentLoadAssignments(): Draft | undefined {
+    const { requested, urgent } = this.#state.ledgers.loadAssignment;
+    return requested ? this.#collect("loadAssignment", urgent) : undefined;
   }
 
   /** Waits for the answer to the last response: meanwhile further changes gather in `owed`. */
@@ -269,7 +287,8 @@ export class XdsStream {
     const resource = this.#cache.get(type, name)?.resource;
     if (resource === undefined || ledger.items.get(name)?.sent !== version || !ledger.isAccepted(name)) return;
     if (type === "cluster") {
-      this.#state.readiness.set(name, resource.loadAssignment);
+      this.#state.readiness.set(resource);
+      this.#state.readiness.beginChecks(name, this.#nowMs);
       this.#state.settle(name);
     } else if (isUserType(type)) {
       this.#state.users.send(userOf(type, name), version, resource.clusters);

@@ -5,10 +5,10 @@ import { isUserType, isWildcard, type ResourceType } from "./type-urls.ts";
 import type { DeltaRequest } from "./wire.ts";
 
 /** Takes what a request subscribes to and unsubscribes from, and what Envoy says in it that it holds. */
-export function takeSubscriptions(state: StreamState, type: ResourceType, request: DeltaRequest): void {
+export function takeSubscriptions(state: StreamState, type: ResourceType, request: DeltaRequest, nowMs: number): void {
   for (const name of request.unsubscribe) unsubscribe(state, type, name);
   if (isWildcard(type)) takeWildcard(state, type, request);
-  else takeNames(state, type, request);
+  else takeNames(state, type, request, nowMs);
 }
 
 /** The one walk over all names of a type: what Envoy holds is compared with the cache. */
@@ -19,7 +19,7 @@ export function compareWithCache(state: StreamState, type: ResourceType): void {
   const entries = cache.entries(type);
   for (const [name, { resource }] of entries) {
     if (ledger.items.get(name)?.sent !== resource.version) ledger.owed.add(name);
-    else if (type === "cluster") readiness.set(name, resource.loadAssignment);
+    else if (type === "cluster") readiness.set(resource);
   }
   for (const [name, item] of ledger.items) {
     const resource = entries.get(name)?.resource;
@@ -54,27 +54,27 @@ function subscribeAll(state: StreamState, type: ResourceType, request: DeltaRequ
   if (ledgers.listener.requested && ledgers.scopedRoute.requested) users.setUsersAreKnown(true);
 }
 
-function takeNames(state: StreamState, type: ResourceType, request: DeltaRequest): void {
+function takeNames(state: StreamState, type: ResourceType, request: DeltaRequest, nowMs: number): void {
   const ledger = state.ledgers[type];
   const claimed = new Set<string>();
   if (!ledger.requested) {
     for (const [name, version] of request.initialVersions) {
       claimed.add(name);
-      claim(state, type, name, version);
+      claim(state, type, name, version, nowMs);
     }
   }
   ledger.requested = true;
   for (const name of request.subscribe) if (!claimed.has(name)) subscribe(state, type, name);
 }
 
-function claim(state: StreamState, type: ResourceType, name: string, version: string): void {
+function claim(state: StreamState, type: ResourceType, name: string, version: string, nowMs: number): void {
   const ledger = state.ledgers[type];
   if (type === "secret") state.secrets.add(name);
   ledger.owed.add(name);
   // Pushed behind a changed cluster, or about to be, before Envoy told what it holds: that stands.
   const isPushed = ledger.isUnanswered(name) || ledger.urgent.has(name);
   (isPushed ? ledger.item(name) : ledger.claim(name, version, BEFORE_STREAM_LAST)).subscribed = true;
-  if (type === "loadAssignment") state.settleClustersOf(name);
+  if (type === "loadAssignment") state.settleClustersOf(name, nowMs);
 }
 
 function subscribe(state: StreamState, type: ResourceType, name: string): void {

@@ -1,9 +1,13 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { ListenerSchema } from "#proto/envoy/config/listener/v3/listener_pb.js";
 import { ScopedRouteConfigurationSchema } from "#proto/envoy/config/route/v3/scoped_route_pb.js";
+import { HTTPS_LISTENER } from "../../src/envoy/listeners.ts";
 import type { Resource } from "../../src/xds/cache.ts";
 import { objects, rootYaml, serviceYaml } from "../objects.ts";
+import { createAuthority, type Identity } from "../parts/authority.ts";
 import { eventually } from "./harness.ts";
+import { httpsRequest } from "./https.ts";
 import { describeWithEnvoy } from "./suite.ts";
 import { startWorld, type World } from "./world.ts";
 
@@ -87,4 +91,53 @@ describeWithEnvoy("what a real Envoy refuses", (binary) => {
     expect(JSON.parse((await world.get("bad.example.com", "/")).body).service).toBe("default/new");
     expect(xds.envoys().flatMap(({ types }) => types.flatMap((type) => type.refused))).toEqual([]);
   });
+
+  test("of the secure port's listener, no host is served to older clients than it asks for, and the others go on", async () => {
+    const authority = createAuthority("test");
+    const secure = (name: string, tls = "") => `---
+apiVersion: contour.heptio.com/v1beta1
+kind: IngressRoute
+metadata: { name: ${name} }
+spec:
+  virtualhost: { fqdn: ${name}.example.com, tls: { secretName: ${name} ${tls} } }
+  routes: [{ match: /, services: [{ name: good, port: 80 }] }]
+---
+apiVersion: v1
+kind: Secret
+metadata: { name: ${name} }
+type: kubernetes.io/tls
+stringData: ${secretData(authority.issue({ names: [`${name}.example.com`] }))}
+`;
+    const get = (name: string, maxVersion: "TLSv1.2" | "TLSv1.3") => {
+      const host = `${name}.example.com`;
+      return httpsRequest({
+        port: world.httpsPort,
+        serverName: host,
+        host,
+        path: "/",
+        authority: undefined,
+        maxVersion,
+      });
+    };
+    await world.apply(objects(serviceYaml("good") + secure("ordinary")));
+    const { cache, controller, xds } = world.running();
+    const { resources } = controller.translator.apply(objects(secure("modern", ", minimumProtocolVersion: '1.3'")));
+    const set = resources.set.map((resource) => (resource.name === HTTPS_LISTENER ? withoutName(resource) : resource));
+    cache.apply({ ...resources, set });
+    await eventually(() => xds.acceptances("listener", HTTPS_LISTENER)[0]?.acceptance.kind === "refused", 10_000);
+    await eventually(async () => expect((await get("modern", "TLSv1.3")).status).toBe(200), 10_000);
+    expect((await get("modern", "TLSv1.2")).status).toBe(421);
+    for (const version of ["TLSv1.2", "TLSv1.3"] as const) expect((await get("ordinary", version)).status).toBe(200);
+  });
 });
+
+function secretData({ certPem, keyPem }: Identity): string {
+  return JSON.stringify({ "tls.crt": certPem, "tls.key": keyPem });
+}
+
+/** Envoy refuses filter chains of one name, and those without. */
+function withoutName(listener: Resource): Resource {
+  const message = fromBinary(ListenerSchema, listener.body);
+  for (const chain of message.filterChains) chain.name = "";
+  return { ...listener, version: "poisoned", body: toBinary(ListenerSchema, message) };
+}

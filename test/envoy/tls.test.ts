@@ -131,7 +131,7 @@ describeWithEnvoy("TLS on a real Envoy", (binary) => {
       ["b.example.com", "//x"],
     ] as const) {
       const { status, headers } = await world.get(host, path);
-      expect({ status, location: headers.location }).toEqual({ status: 301, location: `https://${host}${path}` });
+      expect({ status, location: headers.location }).toEqual({ status: 301, location: `https://${host.toLowerCase()}${path}` });
     }
   });
 
@@ -192,6 +192,25 @@ spec: { delegations: [{ secretName: wildcard, targetNamespaces: [other, default]
     done = true;
     await Promise.all(clients);
     expect(served).toBeGreaterThan(10);
+  });
+
+  test("a version that is raised holds for connections that are open, and those that are new enough go on", async () => {
+    const root = (tls: string) => tlsRootYaml("raised", "raised.example.com", `{ secretName: raised${tls} }`);
+    await world.apply(objects(root("") + secretYaml("raised", identity("raised.example.com"))));
+    const old = new Agent({ keepAlive: true, maxSockets: 1 });
+    const recent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const ask = async () => [
+      (await get("raised.example.com", { agent: old, maxVersion: "TLSv1.2" })).status,
+      (await get("raised.example.com", { agent: recent })).status,
+    ];
+    await eventually(async () => expect(await ask()).toEqual([200, 200]), 5000);
+    await world.apply(objects(root(", minimumProtocolVersion: '1.3'")));
+    await eventually(async () => expect(await ask()).toEqual([421, 200]), 5000);
+    await world.apply(objects(root(", minimumProtocolVersion: '1.2'")));
+    await eventually(async () => expect(await ask()).toEqual([200, 200]), 5000);
+    expect([old.localPorts().length, recent.localPorts().length]).toEqual([1, 1]);
+    old.destroy();
+    recent.destroy();
   });
 
   test("a host that is not ordinary comes and goes without a connection of another being cut", async () => {

@@ -8,6 +8,8 @@ import { type Isoline, type IsolineOptions, startIsoline } from "./isoline.ts";
 export type World = Isoline & {
   /** Applies the changes and resolves when Envoy runs what came of them. */
   readonly apply: (changes: readonly ObjectChange[]) => Promise<void>;
+  /** Applies the changes and waits for nothing. */
+  readonly change: (changes: readonly ObjectChange[]) => void;
   /** Makes these the only objects there are. */
   readonly replace: (objects: readonly ObjectChange[]) => Promise<void>;
 };
@@ -33,19 +35,23 @@ export async function startWorld(options: WorldOptions): Promise<World> {
   const isoline = await startIsoline(options, (tell) => ({
     source: (listener) => (options.echo === false ? byHand(listener) : new EchoSource(byHand, listener, { tell })),
   }));
-  const apply = async (changes: readonly ObjectChange[]) => {
+  const change = (changes: readonly ObjectChange[]) => {
     for (const change of changes) {
       if (change.kind === "applied") objects.set(change.key, change);
       else objects.delete(change.key);
     }
+    handle.listener?.changed(changes);
+  };
+  const apply = async (changes: readonly ObjectChange[]) => {
     const { controller } = isoline.running();
     const seen = controller.batches;
-    handle.listener?.changed(changes);
+    change(changes);
     await isoline.settled(() => controller.batches > seen);
   };
   return {
     ...isoline,
     apply,
+    change,
     replace: async (wanted) => {
       const kept = new Set(wanted.map(({ key }) => key));
       const gone = [...objects.keys()].filter((key) => !kept.has(key));

@@ -24,6 +24,7 @@ export class Driver {
   readonly reports: Report[] = [];
   readonly responses: DeltaDiscoveryResponse[] = [];
   stalled: boolean = false;
+  nowMs: number = 0;
   /** Nonce of the last response of each type. */
   readonly #nonces = new Map<ResourceType, string>();
 
@@ -44,7 +45,7 @@ export class Driver {
   on(first: StreamEvent): readonly Sent[] {
     const sent: Sent[] = [];
     for (let event: StreamEvent | undefined = first; event !== undefined; ) {
-      const effects = this.stream.on(event);
+      const effects = this.stream.on(event, this.nowMs);
       event = undefined;
       for (const effect of effects) {
         if (effect.kind === "report") this.reports.push(effect.report);
@@ -77,6 +78,12 @@ export class Driver {
 
   nonce(type: ResourceType): string {
     return this.#nonces.get(type) ?? "";
+  }
+
+  /** Lets the time come that the stream waits for. */
+  wake(): readonly Sent[] {
+    this.nowMs = this.stream.wakeAtMs ?? this.nowMs;
+    return this.on({ kind: "time" });
   }
 
   apply(changes: Partial<ResourceChanges>): readonly Sent[] {

@@ -5,6 +5,7 @@ import type { Report, StreamEvent } from "../../src/xds/stream-events.ts";
 import { RESOURCE_TYPES } from "../../src/xds/type-urls.ts";
 import type { ModelEnvoy } from "./model-envoy.ts";
 import { renameSecret } from "./resources.ts";
+import { PATIENCE_MS } from "./world.ts";
 
 /** A stream and a model Envoy with two queues in between that deliver when told to. */
 export class Link {
@@ -14,6 +15,7 @@ export class Link {
   #stream: XdsStream;
   #stalled = false;
   #owesWritable = false;
+  #nowMs = 0;
   readonly #cache: Cache;
   #envoy: ModelEnvoy;
 
@@ -34,7 +36,7 @@ export class Link {
 
   /** Ends the stream and begins a new one with the same Envoy, or with another. */
   reconnect(envoy: ModelEnvoy = this.#envoy): void {
-    this.#stream.on({ kind: "closed" });
+    this.#stream.on({ kind: "closed" }, this.#nowMs);
     this.#stream = new XdsStream(this.#cache, { renameSecret });
     this.#stalled = false;
     this.#owesWritable = false;
@@ -51,10 +53,18 @@ export class Link {
     if (this.#owesWritable) this.on({ kind: "writable" });
   }
 
+  /** Both sides see time go by. */
+  pass(ms: number): void {
+    this.#nowMs += ms;
+    this.#envoy.pass(ms);
+    const { wakeAtMs } = this.#stream;
+    if (wakeAtMs !== undefined && wakeAtMs <= this.#nowMs) this.on({ kind: "time" });
+  }
+
   on(first: StreamEvent): void {
     for (let event: StreamEvent | undefined = first; event !== undefined; ) {
       if (event.kind === "writable") this.#owesWritable = false;
-      const effects = this.#stream.on(event);
+      const effects = this.#stream.on(event, this.#nowMs);
       event = undefined;
       for (const effect of effects) {
         if (effect.kind === "report") this.#takeReport(effect.report);
@@ -83,6 +93,17 @@ export class Link {
 
   /** Delivers everything there is, until both sides have nothing more to say. */
   settle(): void {
+    this.deliverAll();
+    for (let rounds = 0; rounds < 100; rounds++) {
+      if (!this.#envoy.isWarming && this.#stream.wakeAtMs === undefined) return;
+      this.pass(PATIENCE_MS);
+      this.deliverAll();
+    }
+    throw new Error("the stream waits for a time that does not come");
+  }
+
+  /** The same, without waiting for anything. */
+  deliverAll(): void {
     this.drain();
     this.on({ kind: "changed" });
     for (let rounds = 0; rounds < 10_000; rounds++) {
@@ -92,9 +113,7 @@ export class Link {
         this.#envoy.read();
         quiet = false;
       }
-      this.#envoy.endWarming();
-      if (quiet) this.#envoy.giveUpWarming();
-      if (quiet && !this.deliverRequest()) return;
+      if (quiet && !this.#envoy.begin()) return;
     }
     throw new Error("the stream never comes to rest");
   }

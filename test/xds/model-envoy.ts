@@ -6,23 +6,26 @@ import type { Content } from "./resources.ts";
 
 type Held = { readonly version: string; readonly content: Content };
 type HeldCluster = Held & {
-  /**
-   * Has had its load assignment, or its addresses, since it was set, and Envoy has said so: what the main thread has
-   * taken the workers know a moment later.
-   */
+  /** Has had its load assignment since it was set, and Envoy has said so, if it has one. */
+  hasEndpoints: boolean;
+  /** The same for the first health checks: what the main thread has taken the workers know a moment later. */
   ready: boolean;
-  /** Envoy gives up waiting for that after a time. */
   warming: boolean;
-  /** Whether it waits for the first answers to health checks as well. */
-  checked: boolean;
+  /** When the time of the first health checks will be up. */
+  checksEndMs: number | undefined;
+  /** When Envoy gives up waiting for its load assignment. */
+  readonly givesUpMs: number;
 };
+
+const FETCH_TIMEOUT_MS = 15_000;
 
 const decoder = new TextDecoder();
 
 /**
  * An Envoy as far as delta ADS is concerned, with the behaviour measured on the real one: clusters warm until their
- * load assignment comes, and with health checks until those are answered, nothing is said about clusters meanwhile, bad scopes refuse their whole response, and bad
- * clusters only themselves. It throws when it is led to a cluster that is not there.
+ * load assignment comes, and with health checks until those are answered or their time is up, nothing is said about clusters
+ * meanwhile, bad scopes refuse their whole response, and bad clusters only themselves. What it has not asked for it drops.
+ * It throws when it is led to a cluster that is not there.
  */
 export class ModelEnvoy {
   readonly clusters: Map<string, HeldCluster> = new Map();
@@ -38,13 +41,16 @@ export class ModelEnvoy {
   readonly #inbox: Uint8Array[] = [];
   readonly #outbox: DeltaRequest[] = [];
   readonly #heldBack: DeltaRequest[] = [];
-  /** Clusters that are ready when this answer has been given. */
-  readonly #readyWith: Map<DeltaRequest, readonly HeldCluster[]> = new Map();
+  /** What is true of clusters when this answer has been given. */
+  readonly #trueWith: Map<DeltaRequest, () => void> = new Map();
   /** What it would name in `initial_resource_versions`. */
   readonly #versions = new Map<ResourceType, Map<string, string>>();
   readonly #subscribed = new Set<string>();
   readonly #opened = new Set<ResourceType>();
   #nonces: string[] = [];
+  #nowMs = 0;
+  /** At its start Envoy asks for no load assignment before it is through with the clusters that need none. */
+  #starting = true;
   /** Decides what Envoy leaves to the order of a hash map. */
   readonly #flip: () => boolean;
 
@@ -64,9 +70,10 @@ export class ModelEnvoy {
     // A cluster that was still warming when the stream broke is named like any other, so that no server can know.
     // Envoy gives up waiting after a time, and falls back on the load assignment in its cache.
     for (const cluster of this.clusters.values()) {
-      cluster.checked = false;
       const name = cluster.content.loadAssignment;
-      if (name === undefined || this.assignments.has(name)) cluster.ready = true;
+      if (name === undefined || !this.assignments.has(name)) continue;
+      cluster.hasEndpoints = true;
+      cluster.ready = true;
     }
     // Of a response that it refused but applied in part Envoy names the versions before it. If those are current again
     // just then, no server can know better; the model tells the truth instead.
@@ -75,8 +82,7 @@ export class ModelEnvoy {
     this.#versions.set("loadAssignment", new Map(this.assignments));
     this.#versions.set("secret", new Map(this.secrets));
     this.#open("cluster", []);
-    const names = [...this.clusters.values()].flatMap(({ content }) => content.loadAssignment ?? []);
-    if (names.length > 0) this.#subscribe("loadAssignment", [...new Set(names)]);
+    this.#subscribeToAssignments();
     this.#open("listener", []);
     this.#open("scopedRoute", []);
     if (this.askedSecrets.size > 0) this.#subscribe("secret", [...this.askedSecrets]);
@@ -94,12 +100,13 @@ export class ModelEnvoy {
   /** The next request, if it has anything to say. */
   takeRequest(): DeltaRequest | undefined {
     const next = this.#outbox.shift();
-    if (next !== undefined) for (const cluster of this.#readyWith.get(next) ?? []) cluster.ready = true;
+    if (next !== undefined) this.#trueWith.get(next)?.();
     return next;
   }
 
   /** Acknowledges a response that was answered before, or never existed. */
   sayStale(type: ResourceType, pick: number): void {
+    if (!this.#opened.has(type)) return;
     const nonces = [...this.#nonces, "99999", "x"];
     this.#say(type, { nonce: nonces[pick % nonces.length] ?? "" });
     this.#flush();
@@ -119,18 +126,33 @@ export class ModelEnvoy {
     this.#flush();
   }
 
-  /** Name servers and endpoints answer. */
-  endWarming(): void {
-    for (const cluster of this.clusters.values()) {
-      const { dns, loadAssignment = "" } = cluster.content;
-      if (dns === true || (cluster.checked && this.assignments.has(loadAssignment))) cluster.warming = false;
-    }
+  /** Envoy has what it starts with, apart from load assignments. Returns whether that is news. */
+  begin(): boolean {
+    const wasStarting = this.#starting;
+    this.#starting = false;
+    this.#subscribeToAssignments();
+    this.#flush();
+    return wasStarting;
+  }
+
+  get isWarming(): boolean {
+    return [...this.clusters.values()].some((cluster) => cluster.warming);
+  }
+
+  /** Endpoints answer their first health checks. */
+  answerChecks(): void {
+    for (const cluster of this.clusters.values()) if (cluster.checksEndMs !== undefined) cluster.warming = false;
     this.#flush();
   }
 
-  /** Timeouts end the warming of clusters without load assignment, and of those that no name server answers for. */
-  giveUpWarming(): void {
-    for (const cluster of this.clusters.values()) cluster.warming = false;
+  pass(ms: number): void {
+    this.#nowMs += ms;
+    for (const cluster of this.clusters.values()) {
+      const { checksEndMs, givesUpMs } = cluster;
+      if (this.#starting || (checksEndMs ?? givesUpMs) > this.#nowMs) continue;
+      cluster.warming = false;
+      if (checksEndMs !== undefined) cluster.ready = true;
+    }
     this.#flush();
   }
 
@@ -152,6 +174,7 @@ export class ModelEnvoy {
         for (const name of response.removedResources) this.#removeCluster(name);
         break;
       case "loadAssignment":
+        if (!this.#opened.has(type)) return; // dropped, and never answered
         for (const { name, version, content } of resources) {
           if (!this.#subscribed.has(name)) continue; // dropped, and acknowledged
           if (content.poison === true) this.refusedAssignments.add(name);
@@ -192,9 +215,9 @@ export class ModelEnvoy {
       ...(errors.length === 0 ? {} : { error: errors.join(", ") }),
     });
     const applied = resources.filter(({ content }) => errors.length === 0 || (type === "cluster" && !content.poison));
-    this.#readyWith.set(
+    this.#trueWith.set(
       answer,
-      this.#nowReady(
+      this.#truth(
         type,
         applied.map(({ name }) => name),
       ),
@@ -203,17 +226,22 @@ export class ModelEnvoy {
     this.#flush();
   }
 
-  /** The clusters for which this response was what they waited for. */
-  #nowReady(type: ResourceType, names: readonly string[]): readonly HeldCluster[] {
+  /** What the answer to a response that brought these resources says about clusters. */
+  #truth(type: ResourceType, names: readonly string[]): () => void {
     if (type === "cluster") {
-      return names
-        .flatMap((name) => this.clusters.get(name) ?? [])
-        .filter(({ content, checked }) => content.loadAssignment === undefined || checked);
+      const clusters = names.flatMap((name) => this.clusters.get(name) ?? []);
+      return () => {
+        for (const cluster of clusters) if (cluster.hasEndpoints) cluster.ready = true;
+      };
     }
-    if (type !== "loadAssignment") return [];
-    return [...this.clusters.values()].filter(
-      ({ content, checked }) => !checked && names.includes(content.loadAssignment ?? ""),
-    );
+    if (type !== "loadAssignment") return () => {};
+    const clusters = [...this.clusters.values()].filter(({ content }) => names.includes(content.loadAssignment ?? ""));
+    return () => {
+      for (const cluster of clusters) {
+        cluster.hasEndpoints = true;
+        if (!cluster.warming) cluster.ready = true;
+      }
+    };
   }
 
   #setCluster(name: string, version: string, content: Content): void {
@@ -223,12 +251,20 @@ export class ModelEnvoy {
     }
     this.refusedClusters.delete(name);
     const old = this.clusters.get(name);
-    const warming = content.loadAssignment !== undefined || content.dns === true;
-    this.clusters.set(name, { version, content, ready: false, warming, checked: content.checked === true });
+    const waits = content.loadAssignment !== undefined;
+    this.clusters.set(name, {
+      version,
+      content,
+      hasEndpoints: !waits,
+      ready: !waits,
+      warming: waits,
+      checksEndMs: undefined,
+      givesUpMs: this.#nowMs + FETCH_TIMEOUT_MS,
+    });
     this.#run("cluster", name, version);
     if (old !== undefined) this.#dropAssignmentOf(old);
     const assignment = content.loadAssignment;
-    if (assignment !== undefined && !this.#subscribed.has(assignment)) this.#subscribe("loadAssignment", [assignment]);
+    if (assignment !== undefined && !this.#subscribed.has(assignment)) this.#subscribeToAssignments();
   }
 
   #removeCluster(name: string): void {
@@ -258,7 +294,10 @@ export class ModelEnvoy {
     this.refusedAssignments.delete(name);
     this.#run("loadAssignment", name, version);
     for (const cluster of this.clusters.values()) {
-      if (cluster.content.loadAssignment === name && !cluster.checked) cluster.warming = false;
+      const { loadAssignment, firstCheckMs } = cluster.content;
+      if (loadAssignment !== name || !cluster.warming || cluster.checksEndMs !== undefined) continue;
+      if (firstCheckMs === undefined) cluster.warming = false;
+      else cluster.checksEndMs = this.#nowMs + firstCheckMs;
     }
   }
 
@@ -269,7 +308,9 @@ export class ModelEnvoy {
       if (this.refusedClusters.has(cluster)) continue;
       const target = this.clusters.get(cluster);
       if (target === undefined) throw new Error(`${name} leads to ${cluster}, which is not there`);
-      if (target.ready || before.includes(cluster)) continue;
+      // Whom a listener forwards to before the checks have answered does without: it is nobody else's harm.
+      if (type === "listener" ? target.hasEndpoints : target.ready) continue;
+      if (before.includes(cluster)) continue;
       if (this.refusedAssignments.has(target.content.loadAssignment ?? "")) continue;
       throw new Error(`${name} leads to ${cluster}, which is not ready yet`);
     }
@@ -279,6 +320,13 @@ export class ModelEnvoy {
 
   #run(type: ResourceType, name: string, version: string): void {
     this.ran.add(`${type} ${name} ${version}`);
+  }
+
+  #subscribeToAssignments(): void {
+    if (this.#starting) return;
+    const wanted = [...this.clusters.values()].flatMap(({ content }) => content.loadAssignment ?? []);
+    const names = new Set(wanted.filter((name) => !this.#subscribed.has(name)));
+    if (names.size > 0) this.#subscribe("loadAssignment", [...names]);
   }
 
   #subscribe(type: "loadAssignment" | "secret", names: readonly string[]): void {
@@ -298,7 +346,7 @@ export class ModelEnvoy {
 
   /** Envoy says nothing about clusters while one of them is warming. */
   #flush(): void {
-    const warming = [...this.clusters.values()].some((cluster) => cluster.warming);
+    const warming = this.isWarming;
     const waiting = this.#heldBack.splice(0);
     for (const item of waiting) {
       if (warming && item.typeUrl === TYPE_URLS.cluster && item.nonce !== "") this.#heldBack.push(item);

@@ -10,10 +10,8 @@ export type Content = {
   readonly poison?: boolean;
   readonly clusters?: readonly string[];
   readonly loadAssignment?: string;
-  /** A cluster that is resolved by DNS: it warms until the model says otherwise. */
-  readonly dns?: boolean;
-  /** A cluster with health checks: with its load assignment it warms until the model says otherwise. */
-  readonly checked?: boolean;
+  /** A cluster with health checks: with its endpoints it warms for so long, unless the model says otherwise. */
+  readonly firstCheckMs?: number;
 };
 
 const encoder = new TextEncoder();
@@ -27,7 +25,7 @@ export function resource(type: ResourceType, name: string, content: Content): Re
     body: encoder.encode(text),
     clusters: content.clusters ?? [],
     ...(content.loadAssignment === undefined ? {} : { loadAssignment: content.loadAssignment }),
-    ...(content.checked === true ? { warmsByHealthCheck: true } : {}),
+    ...(content.firstCheckMs === undefined ? {} : { firstCheckMs: content.firstCheckMs }),
     origins: [`IngressRoute/default/${name}`],
   };
 }

@@ -108,9 +108,9 @@ describe("xDS server", () => {
       typeUrl: TYPE_URLS.cluster,
       value: Buffer.from(edsCluster("a").body),
     });
+    client.send({ typeUrl: TYPE_URLS.loadAssignment, resourceNamesSubscribe: ["a"] });
     const assignments = await client.response(1);
     expect(assignments.typeUrl).toBe(TYPE_URLS.loadAssignment);
-    client.send({ typeUrl: TYPE_URLS.loadAssignment, resourceNamesSubscribe: ["a"] });
     client.ack(assignments);
     const scopes = await client.response(2);
     expect(names(scopes)).toEqual(["s"]);
@@ -120,6 +120,19 @@ describe("xDS server", () => {
     await until(() => server.acceptances("scopedRoute", "s")[0]?.acceptance.kind === "accepted");
     expect(server.envoys()).toMatchObject([{ nodeId: "envoy-1", connectedAt: 42 }]);
     expect(server.envoys()[0]?.types).toContainEqual({ type: "scopedRoute", sent: 1, accepted: 1, refused: [] });
+  });
+
+  test("a scope follows its cluster's health checks when their time is up, without a word from the client", async () => {
+    const { cache, port } = await serve();
+    const checked = resource("cluster", "a", { rev: 1, loadAssignment: "a", firstCheckMs: 1 });
+    cache.apply({ set: [checked, assignment("a"), scope("s", ["a"])], removed: [] });
+    cache.ready();
+    const client = new TestClient(port);
+    client.send({ typeUrl: TYPE_URLS.cluster });
+    client.send({ typeUrl: TYPE_URLS.loadAssignment, resourceNamesSubscribe: ["a"] });
+    client.send({ typeUrl: TYPE_URLS.scopedRoute });
+    client.ack(await client.response(1));
+    expect(names(await client.response(2))).toEqual(["s"]);
   });
 
   test("a refusal is shown for the Envoy that said it", async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { Resource } from "../../src/xds/cache.ts";
 import { MAX_RESPONSE_BYTES } from "../../src/xds/stream.ts";
 import type { Report } from "../../src/xds/stream-events.ts";
 import { Driver, removed, sent } from "./driver.ts";
@@ -49,12 +50,7 @@ describe("first request", () => {
     expect(driver.request("scopedRoute", { initialVersions: [["s", held]] })).toEqual([]);
     expect(driver.request("secret", { subscribe: ["x"] })).toEqual([]);
     driver.cache.ready();
-    expect(driver.on({ kind: "changed" })).toEqual([
-      removed("secret", "x"),
-      sent("cluster", "a"),
-      sent("loadAssignment", "a"),
-      sent("scopedRoute"),
-    ]);
+    expect(driver.on({ kind: "changed" })).toEqual([removed("secret", "x"), sent("cluster", "a"), sent("scopedRoute")]);
   });
 
   test("a type that we do not serve is reported and otherwise ignored", () => {
@@ -67,20 +63,27 @@ describe("first request", () => {
 
 describe("make before break", () => {
   test("each response of clusters is directly followed by their load assignments, then come the scopes", () => {
+    const driver = withScope();
+    const set = [edsCluster("b"), assignment("b"), scope("t", ["b"])];
+    expect(driver.apply({ set })).toEqual([sent("cluster", "b"), sent("loadAssignment", "b")]);
+    expect(driver.request("loadAssignment", { subscribe: ["b"] })).toEqual([]);
+    expect(driver.ack("loadAssignment")).toEqual([sent("scopedRoute", "t")]);
+  });
+
+  test("no load assignment is sent before Envoy has asked for the first, because Envoy would drop it", () => {
     const driver = Driver.with(edsCluster("a"), assignment("a"), scope("s", ["a"]));
     expect(driver.request("scopedRoute")).toEqual([]);
-    expect(driver.request("cluster")).toEqual([sent("cluster", "a"), sent("loadAssignment", "a")]);
-    expect(driver.request("loadAssignment", { subscribe: ["a"] })).toEqual([]);
+    expect(driver.request("cluster")).toEqual([sent("cluster", "a")]);
+    expect(driver.request("loadAssignment", { subscribe: ["a"] })).toEqual([sent("loadAssignment", "a")]);
     expect(driver.ack("loadAssignment")).toEqual([sent("scopedRoute", "s")]);
   });
 
   test("a load assignment that Envoy acknowledged before it asked for it was dropped, and is sent again", () => {
-    const driver = Driver.with(edsCluster("a"), assignment("a"), scope("s", ["a"]));
-    driver.request("scopedRoute");
-    driver.request("cluster");
+    const driver = withScope();
+    driver.apply({ set: [edsCluster("b"), assignment("b"), scope("t", ["b"])] });
     expect(driver.ack("loadAssignment")).toEqual([]);
-    expect(driver.request("loadAssignment", { subscribe: ["a"] })).toEqual([sent("loadAssignment", "a")]);
-    expect(driver.ack("loadAssignment")).toEqual([sent("scopedRoute", "s")]);
+    expect(driver.request("loadAssignment", { subscribe: ["b"] })).toEqual([sent("loadAssignment", "b")]);
+    expect(driver.ack("loadAssignment")).toEqual([sent("scopedRoute", "t")]);
   });
 
   test("an acknowledgement that also asks is both", () => {
@@ -102,8 +105,15 @@ describe("make before break", () => {
 
   test("a cluster that warms holds up only the scopes that newly need it", () => {
     const driver = withScope();
-    const set = [resource("cluster", "slow", { rev: 1, dns: true }), scope("t", ["slow"]), scope("u", ["a"])];
-    expect(driver.apply({ set })).toEqual([sent("cluster", "slow"), sent("scopedRoute", "u")]);
+    const slow = resource("cluster", "slow", { rev: 1, loadAssignment: "slow", firstCheckMs: 30_000 });
+    const set = [slow, assignment("slow"), scope("t", ["slow"]), scope("u", ["a"])];
+    expect(driver.apply({ set })).toEqual([
+      sent("cluster", "slow"),
+      sent("loadAssignment", "slow"),
+      sent("scopedRoute", "u"),
+    ]);
+    driver.request("loadAssignment", { subscribe: ["slow"] });
+    driver.ack("loadAssignment");
     driver.ack("scopedRoute");
     // No answer about clusters while one warms, and yet others go on.
     expect(driver.apply({ set: [edsCluster("b"), assignment("b"), scope("v", ["b"])] })).toEqual([
@@ -114,19 +124,43 @@ describe("make before break", () => {
     expect(driver.ack("loadAssignment")).toEqual([sent("scopedRoute", "v")]);
   });
 
-  test("a scope that waits for a cluster by DNS follows the acknowledgement of that cluster", () => {
+  test("a scope follows a cluster without load assignment at once", () => {
     const driver = withScope();
-    driver.apply({ set: [resource("cluster", "slow", { rev: 1, dns: true }), scope("t", ["slow"])] });
-    expect(driver.ack("cluster")).toEqual([sent("scopedRoute", "t")]);
+    const set = [resource("cluster", "dns", { rev: 1 }), scope("t", ["dns"])];
+    expect(driver.apply({ set })).toEqual([sent("cluster", "dns"), sent("scopedRoute", "t")]);
   });
 
-  test("a scope that waits for a cluster with health checks follows both acknowledgements", () => {
-    const driver = withScope();
-    const checked = resource("cluster", "c", { rev: 1, loadAssignment: "c", checked: true });
-    driver.apply({ set: [checked, assignment("c"), scope("t", ["c"])] });
-    driver.request("loadAssignment", { subscribe: ["c"] });
-    expect(driver.ack("loadAssignment")).toEqual([]);
-    expect(driver.ack("cluster")).toEqual([sent("scopedRoute", "t")]);
+  describe("a cluster with health checks", () => {
+    /** With its load assignment acknowledged, so that its endpoints are being checked. */
+    function checking(...users: readonly Resource[]): Driver {
+      const driver = withScope();
+      driver.ack("listener");
+      const checked = resource("cluster", "c", { rev: 1, loadAssignment: "c", firstCheckMs: 2000 });
+      driver.apply({ set: [checked, assignment("c")] });
+      driver.request("loadAssignment", { subscribe: ["c"] });
+      driver.ack("loadAssignment");
+      expect(driver.apply({ set: users })).toEqual([]);
+      return driver;
+    }
+
+    test("lets scopes follow its acknowledgement", () => {
+      expect(checking(scope("t", ["c"])).ack("cluster")).toEqual([sent("scopedRoute", "t")]);
+    });
+
+    test("or the time of its own checks, if somebody else's hold back the acknowledgement", () => {
+      const driver = checking(scope("t", ["c"]));
+      driver.nowMs = 2000;
+      expect(driver.on({ kind: "time" })).toEqual([]);
+      expect(driver.wake()).toEqual([sent("scopedRoute", "t")]);
+      expect(driver.nowMs).toBeLessThan(3000);
+      expect(driver.stream.wakeAtMs).toBeUndefined();
+    });
+
+    test("holds up no listener", () => {
+      const driver = checking();
+      const listener = resource("listener", "l", { rev: 1, clusters: ["c"] });
+      expect(driver.apply({ set: [listener] })).toEqual([sent("listener", "l")]);
+    });
   });
 
   test("a cluster goes when the scope that led to it has been replaced, and Envoy has said so", () => {

@@ -2,6 +2,9 @@ import type { Resource, ResourceChanges } from "../../src/xds/cache.ts";
 import type { ResourceType } from "../../src/xds/type-urls.ts";
 import { type Content, resource } from "./resources.ts";
 
+/** Longer than anything else takes. */
+export const PATIENCE_MS = 1_000_000;
+
 /** One change of what is wanted. Numbers pick names and contents out of a few. */
 export type Edit =
   | {
@@ -29,9 +32,11 @@ export type Edit =
   | { readonly kind: "setSecret"; readonly n: number; readonly rev: number; readonly poison: boolean }
   | { readonly kind: "remove"; readonly type: ResourceType; readonly n: number };
 
-/** Values of `assignment` from here on make a cluster without load assignment: static, then by DNS. */
-export const STATIC = 4;
-export const DNS = 5;
+/** Values of `assignment` from here on make a cluster without load assignment. */
+const NO_ASSIGNMENT = 4;
+
+/** Health checks of a cluster by its `rev`: none, some that end, and some that seem never to. */
+const FIRST_CHECK_MS = [undefined, 1000, PATIENCE_MS] as const;
 
 /** Names of secrets; the last two are for the same server name, and one of them for more. */
 export const SECRETS = ["h0", "h1", "h2", "a.w", "*.w"] as const;
@@ -43,14 +48,16 @@ export class World {
 
   edit(edit: Edit): void {
     switch (edit.kind) {
-      case "setCluster":
+      case "setCluster": {
+        const firstCheckMs = FIRST_CHECK_MS[edit.rev];
         this.#of("cluster").set(`c${edit.n}`, {
           rev: edit.rev,
           ...poisonOf(edit),
-          ...(edit.assignment < STATIC ? { loadAssignment: `e${edit.assignment}`, checked: edit.rev % 2 === 1 } : {}),
-          ...(edit.assignment === DNS ? { dns: true } : {}),
+          ...(edit.assignment < NO_ASSIGNMENT ? { loadAssignment: `e${edit.assignment}` } : {}),
+          ...(edit.assignment < NO_ASSIGNMENT && firstCheckMs !== undefined ? { firstCheckMs } : {}),
         });
         return;
+      }
       case "setAssignment":
         this.#of("loadAssignment").set(`e${edit.n}`, { rev: edit.rev, ...poisonOf(edit) });
         return;
