@@ -131,7 +131,10 @@ describeWithEnvoy("TLS on a real Envoy", (binary) => {
       ["b.example.com", "//x"],
     ] as const) {
       const { status, headers } = await world.get(host, path);
-      expect({ status, location: headers.location }).toEqual({ status: 301, location: `https://${host.toLowerCase()}${path}` });
+      expect({ status, location: headers.location }).toEqual({
+        status: 301,
+        location: `https://${host.toLowerCase()}${path}`,
+      });
     }
   });
 
