@@ -27,6 +27,18 @@ export class Telemetry {
     labelNames: ["type"],
     registers: [this.registry],
   });
+  readonly reviews: Counter<"kind" | "verdict"> = new Counter({
+    name: "isoline_webhook_reviews_total",
+    help: "Objects that the API server asked about before they were written, by what it was told.",
+    labelNames: ["kind", "verdict"],
+    registers: [this.registry],
+  });
+  readonly reviewSeconds: Histogram = new Histogram({
+    name: "isoline_webhook_review_seconds",
+    help: "Time to look at such an object.",
+    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1],
+    registers: [this.registry],
+  });
 
   /** What is counted of the kinds that are read from an API server. */
   kubernetes(nowMs: () => number): (kind: string, event: ReflectorEvent) => void {

@@ -13,6 +13,7 @@ export type ReviewOptions = {
 export type Verdict = {
   /** An AdmissionReview of admission.k8s.io/v1, to be sent as JSON. */
   readonly answer: unknown;
+  /** Of the object; `other` for kinds that are not read. */
   readonly kind: string;
   readonly isAllowed: boolean;
   readonly warnings: number;
@@ -99,7 +100,8 @@ function verdict(uid: string, { kind }: Subject, refusals: readonly Problem[], t
   const status = isAllowed ? {} : { status: { code: 422, reason: "Invalid", message: inWords(refusals).join("; ") } };
   const response = { uid, allowed: isAllowed, ...status, ...(warnings.length === 0 ? {} : { warnings }) };
   const answer = { apiVersion: API_VERSION, kind: "AdmissionReview", response };
-  return { answer, kind, isAllowed, warnings: warnings.length };
+  const isRead = KINDS.some((known) => known.kind === kind);
+  return { answer, kind: isRead ? kind : "other", isAllowed, warnings: warnings.length };
 }
 
 function inWords(problems: readonly Problem[]): readonly string[] {
