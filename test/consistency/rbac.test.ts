@@ -1,17 +1,6 @@
 import { expect, test } from "vitest";
 import { KINDS } from "../../src/api/kinds.ts";
-import { deployed, deployFiles } from "../parts/deploy.ts";
-import type { KubeObject } from "../parts/kube-admin.ts";
-
-type Rule = {
-  readonly apiGroups: readonly string[];
-  readonly resources: readonly string[];
-  readonly resourceNames?: readonly string[];
-  readonly verbs: readonly string[];
-};
-
-/** One right, in words: `patch contour.heptio.com/ingressroutes/status`, and the only name that it holds for, if there is one. */
-type Right = string;
+import { deployed, deployFiles, type Right, rightsOf } from "../parts/deploy.ts";
 
 /** What the controller does besides reading its kinds. */
 const WRITES: readonly Right[] = [
@@ -48,17 +37,17 @@ test("the ClusterRole is to list and watch the kinds that are read, and to write
     const group = version.includes("/") ? version.split("/")[0] : "";
     return ["list", "watch"].map((verb) => `${verb} ${group}/${plural}`);
   });
-  expect(rightsOf("ClusterRole", "isoline")).toEqual([...reads, ...WRITES].sort());
+  expect(granted("ClusterRole", "isoline")).toEqual([...reads, ...WRITES].sort());
 });
 
 test("the Role is for the lease", () => {
-  expect(rightsOf("Role", "isoline")).toEqual([...OWN_NAMESPACE].sort());
+  expect(granted("Role", "isoline")).toEqual([...OWN_NAMESPACE].sort());
 });
 
 test("what the webhook needs is apart, for those who have one", () => {
   expect(deployed("rbac.yaml").filter(({ metadata }) => metadata.name !== "isoline")).toEqual([]);
-  expect(rightsOf("ClusterRole", "isoline-webhook")).toEqual([...WEBHOOK].sort());
-  expect(rightsOf("Role", "isoline-webhook")).toEqual([...WEBHOOK_OWN_NAMESPACE].sort());
+  expect(granted("ClusterRole", "isoline-webhook")).toEqual([...WEBHOOK].sort());
+  expect(granted("Role", "isoline-webhook")).toEqual([...WEBHOOK_OWN_NAMESPACE].sort());
 });
 
 test("each role is bound to the service account, once, and nothing else is granted", () => {
@@ -79,23 +68,6 @@ test("each role is bound to the service account, once, and nothing else is grant
   }
 });
 
-function rightsOf(kind: string, name: string): readonly Right[] {
-  const role = objects.find((object) => object.kind === kind && object.metadata.name === name);
-  return rulesOf(role).flatMap(rightsOfRule).sort();
-}
-
-function rulesOf(role: KubeObject | undefined): readonly Rule[] {
-  return Object(role).rules ?? [];
-}
-
-function rightsOfRule({ apiGroups, resources, resourceNames = [""], verbs }: Rule): readonly Right[] {
-  const rights: Right[] = [];
-  for (const group of apiGroups) {
-    for (const resource of resources) {
-      for (const name of resourceNames) {
-        for (const verb of verbs) rights.push(`${verb} ${group}/${resource}${name === "" ? "" : ` ${name}`}`);
-      }
-    }
-  }
-  return rights;
+function granted(kind: string, name: string): readonly Right[] {
+  return rightsOf(objects.find((object) => object.kind === kind && object.metadata.name === name));
 }

@@ -66,3 +66,31 @@ function isEstablished(definition: KubeObject | undefined): boolean {
     return type === "Established" && status === "True";
   });
 }
+
+/** One right, in words: `patch contour.heptio.com/ingressroutes/status`, and the only name that it is for, if there is one. */
+export type Right = string;
+
+type Rule = {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly resourceNames?: readonly string[];
+  readonly verbs: readonly string[];
+};
+
+/** What a ClusterRole or a Role grants, one by one, in order. */
+export function rightsOf(role: KubeObject | undefined): readonly Right[] {
+  const rules: readonly Rule[] = Object(role).rules ?? [];
+  const rights = rules.flatMap(({ apiGroups, resources, resourceNames = [""], verbs }) =>
+    apiGroups.flatMap((group) =>
+      resources.flatMap((resource) =>
+        resourceNames.flatMap((name) => verbs.map((verb) => right(verb, group, resource, name))),
+      ),
+    ),
+  );
+  return rights.sort();
+}
+
+/** `name` is empty for a right that is for all names. */
+export function right(verb: string, group: string, resource: string, name: string): Right {
+  return `${verb} ${group}/${resource}${name === "" ? "" : ` ${name}`}`;
+}
