@@ -23,6 +23,7 @@ import {
   UsageError,
 } from "./flags.ts";
 import type { ObjectSource, ServeOptions, XdsTls } from "./serve.ts";
+import { readWebhook, WEBHOOK_FLAGS } from "./webhook.ts";
 
 /** What decides how objects are translated. */
 export type CoreOptions = Omit<Settings, "envoy">;
@@ -161,6 +162,7 @@ export function readCommandLine(args: readonly string[], version: string): Comma
     ...[FILES, KUBECONFIG],
     ...[XDS_ADDRESS, XDS_PORT, ...TLS_FLAGS],
     ...[HTTP_ADDRESS, HTTP_PORT, ENVOY_ADDRESS, ...ENVOY_FLAGS, ACCESS_LOG],
+    ...WEBHOOK_FLAGS,
     ...[...CORE_FLAGS, ...LOG_FLAGS],
   ]).action(() => {
     const read = <T>(flag: Flag<T>): T => readFlag(serve, env, flag);
@@ -258,13 +260,15 @@ function core(read: Read): CoreOptions {
 }
 
 function objectSource(read: Read, env: NodeJS.ProcessEnv, userAgent: string): ObjectSource {
-  const [folder, file] = [read(FILES), read(KUBECONFIG)];
+  const [folder, file, webhook] = [read(FILES), read(KUBECONFIG), readWebhook(read)];
   if (folder !== undefined) {
     if (file !== undefined) throw new UsageError("--files contradicts --kubeconfig");
+    if (webhook !== undefined)
+      throw new UsageError("--files contradicts --webhook-port: no API server asks about files");
     return { kind: "files", folder };
   }
-  if (file !== undefined) return { kind: "cluster", access: () => loadKubeconfig(file, { env }), userAgent };
-  if (isInCluster(env)) return { kind: "cluster", access: () => inClusterAccess(env), userAgent };
+  if (file !== undefined) return { kind: "cluster", access: () => loadKubeconfig(file, { env }), userAgent, webhook };
+  if (isInCluster(env)) return { kind: "cluster", access: () => inClusterAccess(env), userAgent, webhook };
   throw new UsageError("serve needs --files, a folder, or --kubeconfig, to read objects from; or to run in a pod");
 }
 

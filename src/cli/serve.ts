@@ -1,12 +1,14 @@
 import { readFileSync } from "node:fs";
 import { ServerCredentials } from "@grpc/grpc-js";
 import { createLog, type Logger, type LogOptions } from "../controller/log.ts";
+import { readRegex } from "../controller/regexes.ts";
 import { type RunningController, type RunOptions, runController } from "../controller/run.ts";
 import type { Settings } from "../controller/settings.ts";
 import type { Access } from "../kube/access.ts";
 import { KubeClient } from "../kube/client.ts";
 import { FileSource } from "../sources/files.ts";
 import { KubernetesSource } from "../sources/kubernetes.ts";
+import { startWebhook, type WebhookSettings } from "./webhook.ts";
 
 export type ServeOptions = ControllerOptions & { readonly objects: ObjectSource };
 
@@ -14,7 +16,12 @@ export type ServeOptions = ControllerOptions & { readonly objects: ObjectSource 
 export type ObjectSource =
   | { readonly kind: "files"; readonly folder: string }
   /** `access` throws an `AccessError` if it is not known how to reach it. */
-  | { readonly kind: "cluster"; readonly access: () => Access; readonly userAgent: string };
+  | {
+      readonly kind: "cluster";
+      readonly access: () => Access;
+      readonly userAgent: string;
+      readonly webhook: WebhookSettings | undefined;
+    };
 
 /** What every command that runs a controller needs to know. */
 export type ControllerOptions = Settings & {
@@ -49,10 +56,24 @@ export async function serve(options: ServeOptions): Promise<void> {
     const observer = telemetry.kubernetes(() => performance.now());
     return new KubernetesSource({ client, observer }, listener);
   });
-  log.info({ xds: running.xdsPort, http: running.httpPort, server: access.server }, "started");
+  const stop = async () => {
+    await running.stop();
+    await client.close();
+  };
+  const webhook = await startWebhook(objects.webhook, {
+    ...{ client, log, namespace: access.namespace ?? "default", telemetry: running.controller.telemetry },
+    compile: { ...options, readRegex },
+    // Several that write would write the same, and each Secret under the version that it has read.
+    isLeading: () => true,
+  }).catch(async (error: unknown) => {
+    await stop();
+    throw error;
+  });
+  const ports = { xds: running.xdsPort, http: running.httpPort, webhook: webhook?.port };
+  log.info({ ...ports, server: access.server }, "started");
   log.info({ reason: await stopped }, "stopping");
-  await running.stop();
-  await client.close();
+  await webhook?.stop();
+  await stop();
 }
 
 export function startController(

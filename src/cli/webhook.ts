@@ -1,6 +1,6 @@
 import { isIP } from "node:net";
 import { isName, isNamespace } from "../api/names.ts";
-import type { CompileOptions } from "../compile/options.ts";
+import type { AloneOptions } from "../compile/alone.ts";
 import type { Logger } from "../controller/log.ts";
 import type { Telemetry } from "../controller/telemetry.ts";
 import type { KubeClient } from "../kube/client.ts";
@@ -71,27 +71,31 @@ export function readWebhook(read: <T>(flag: Flag<T>) => T): WebhookSettings | un
   return { port, ...settings };
 }
 
-/** Starts it; rejects with the error of the socket when the port cannot be had. */
-export async function startServedWebhook(
-  settings: WebhookSettings,
+/** Starts it, if there is to be one; rejects with the error of the socket when the port cannot be had. */
+export async function startWebhook(
+  settings: WebhookSettings | undefined,
   controller: {
     readonly client: Pick<KubeClient, "request">;
     /** Its own. */
     readonly namespace: string;
-    readonly compile: CompileOptions;
+    readonly compile: AloneOptions;
     readonly isLeading: () => boolean;
     readonly telemetry: Pick<Telemetry, "bugs" | "reviews" | "reviewSeconds">;
     readonly log: Logger;
   },
-): Promise<RunningWebhook> {
+): Promise<RunningWebhook | undefined> {
+  if (settings === undefined) return undefined;
   const { address, service, secret } = settings;
   // Only who has a webhook loads what issues certificates.
-  const { serviceHostName, startWebhook } = await import("../webhook/webhook.ts");
-  return startWebhook({
+  const webhook = await import("../webhook/webhook.ts");
+  return webhook.startWebhook({
     ...settings,
     ...controller,
     secret: { namespace: service?.namespace ?? controller.namespace, name: secret },
-    names: [...(service === undefined ? [] : [serviceHostName(service)]), ...(isAnywhere(address) ? [] : [address])],
+    names: [
+      ...(service === undefined ? [] : [webhook.serviceHostName(service)]),
+      ...(isAnywhere(address) ? [] : [address]),
+    ],
     now: Date.now,
     clock: REAL_CLOCK,
     onReport: (report) => tell(report, controller),
@@ -100,7 +104,7 @@ export async function startServedWebhook(
 
 function tell(
   report: WebhookReport,
-  { log, telemetry }: Pick<Parameters<typeof startServedWebhook>[1], "log" | "telemetry">,
+  { log, telemetry }: Pick<Parameters<typeof startWebhook>[1], "log" | "telemetry">,
 ): void {
   switch (report.kind) {
     case "reviewed": {

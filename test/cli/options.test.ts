@@ -209,3 +209,33 @@ test.each([
 ])("serve %j is a mistake", (args, message) => {
   expect(mistake("serve", "--files", "x", ...args)).toBe(message);
 });
+
+test("there is a webhook when it has a port", () => {
+  const webhook = (...args: readonly string[]) => {
+    const { options } = Object(read("serve", "--kubeconfig", "x", ...args));
+    return options.objects.webhook;
+  };
+  expect(webhook()).toBeUndefined();
+  const defaults = { address: "127.0.0.1", secret: "isoline-webhook", isWarnOnly: false };
+  expect(webhook("--webhook-port", "9443")).toEqual({
+    ...{ ...defaults, port: 9443, service: undefined, configuration: undefined },
+  });
+  const reachable = ["--webhook-port", "0", "--webhook-address", "0.0.0.0", "--webhook-service", "isoline/webhook"];
+  expect(webhook(...reachable, "--webhook-configuration", "isoline", "--webhook-warn-only")).toEqual({
+    ...{ ...defaults, address: "0.0.0.0", port: 0, service: { namespace: "isoline", name: "webhook" } },
+    ...{ configuration: "isoline", isWarnOnly: true },
+  });
+});
+
+test("a webhook that nobody could reach is a mistake", () => {
+  const wrong = (...args: string[]) => mistake("serve", "--kubeconfig", "x", ...args);
+  expect(wrong("--webhook-service", "a/b")).toBe("--webhook-service needs --webhook-port");
+  expect(wrong("--webhook-warn-only")).toBe("--webhook-warn-only needs --webhook-port");
+  expect(wrong("--webhook-port", "9443", "--webhook-address", "::")).toBe(
+    "--webhook-address :: is no address to be reached by: --webhook-service is needed",
+  );
+  expect(wrong("--webhook-port", "9443", "--webhook-service", "b")).toBe(
+    '--webhook-service must be a namespace and a name with a slash between them, not "b"',
+  );
+  expect(mistake("serve", "--files", "x", "--webhook-port", "9443")).toMatch(/^--files contradicts --webhook-port/);
+});
