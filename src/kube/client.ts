@@ -66,7 +66,7 @@ export class KubeClient {
   /** The decoded answer; undefined if it is empty. */
   async request(request: KubeRequest): Promise<unknown> {
     const { timeoutMs = TIMEOUT_MS } = request;
-    const deadline = new Deadline(`no whole answer came within ${timeoutMs / 1000} s`, timeoutMs, request.signal);
+    const deadline = this.#deadline(`no whole answer came within ${timeoutMs / 1000} s`, timeoutMs, request.signal);
     try {
       return await deadline.guard(async () => {
         const answer = await this.#send(request, deadline.signal);
@@ -84,7 +84,7 @@ export class KubeClient {
    */
   async watch(watch: KubeWatch): Promise<AsyncIterable<readonly unknown[]>> {
     const { timeoutMs = TIMEOUT_MS, idleMs = IDLE_MS } = watch;
-    const deadline = new Deadline(`no answer came within ${timeoutMs / 1000} s`, timeoutMs, watch.signal);
+    const deadline = this.#deadline(`no answer came within ${timeoutMs / 1000} s`, timeoutMs, watch.signal);
     try {
       const answer = await deadline.guard(() => this.#send({ ...watch, method: "GET" }, deadline.signal));
       deadline.set(`nothing came for ${idleMs / 1000} s`, idleMs);
@@ -100,6 +100,14 @@ export class KubeClient {
     this.#isClosed = true;
     const current = this.#connections?.pool;
     await Promise.all([...this.#retired, ...(current === undefined ? [] : [current])].map((pool) => pool.destroy()));
+  }
+
+  #deadline(message: string, ms: number, signal: AbortSignal | undefined): Deadline {
+    return new Deadline(message, ms, signal, () => {
+      // What has silenced one connection has most likely silenced all: the next request gets a new one.
+      if (this.#connections !== undefined) this.#retire(this.#connections.pool);
+      this.#connections = undefined;
+    });
   }
 
   /** Answers that are no success are thrown. */
@@ -191,10 +199,12 @@ export class KubeClient {
 class Deadline {
   readonly #controller = new AbortController();
   readonly #outer: AbortSignal | undefined;
+  readonly #onTimeout: () => void;
   readonly #abort = () => this.#controller.abort(this.#outer?.reason);
   #timer: NodeJS.Timeout;
 
-  constructor(message: string, ms: number, outer: AbortSignal | undefined) {
+  constructor(message: string, ms: number, outer: AbortSignal | undefined, onTimeout: () => void) {
+    this.#onTimeout = onTimeout;
     this.#outer = outer;
     this.#timer = this.#start(message, ms);
     if (outer?.aborted) this.#abort();
@@ -246,7 +256,10 @@ class Deadline {
   }
 
   #start(message: string, ms: number): NodeJS.Timeout {
-    return setTimeout(() => this.#controller.abort(new ConnectionError("timeout", message)), ms);
+    return setTimeout(() => {
+      this.#onTimeout();
+      this.#controller.abort(new ConnectionError("timeout", message));
+    }, ms);
   }
 }
 

@@ -29,6 +29,8 @@ export type ReflectorOptions = {
   /** What both lists and watches ask for, such as a selector. */
   readonly query?: Readonly<Record<string, string>>;
   readonly pageSize?: number;
+  /** After how long a silence of a watch its connection counts as dead. */
+  readonly idleMs?: number;
   readonly listener: ReflectorListener;
   readonly observer?: (event: ReflectorEvent) => void;
   readonly clock?: Clock;
@@ -135,15 +137,17 @@ export class Reflector {
 
   /** Returns when the API server has ended the watch as it does from time to time. */
   async #watch(resourceVersion: string): Promise<void> {
-    const { client, path, query } = this.#options;
+    const { client, path, query, idleMs } = this.#options;
     this.#observe({ kind: "watch" });
     const timeoutSeconds = String(Math.floor(WATCH_SECONDS * (1 + this.#clock.random())));
     const batches = await client.watch({
       path,
       query: { ...query, watch: "true", allowWatchBookmarks: "true", resourceVersion, timeoutSeconds },
+      ...(idleMs === undefined ? {} : { idleMs }),
       signal: this.#stopping.signal,
     });
     const startMs = this.#clock.nowMs();
+    this.#observe({ kind: "heard", events: 0 });
     this.#trouble(undefined);
     let isSilent = true;
     const hasWorked = () => !isSilent || this.#clock.nowMs() - startMs >= WORKED_MS;

@@ -23,6 +23,8 @@ export type KubernetesSourceOptions = {
   readonly statuses?: StatusListener;
   readonly observer?: (kind: string, event: ReflectorEvent) => void;
   readonly clock?: Clock;
+  /** After how long a silence of a watch its connection counts as dead. */
+  readonly idleMs?: number;
 };
 
 /**
@@ -43,13 +45,14 @@ export class KubernetesSource implements Source {
   constructor(options: KubernetesSourceOptions, listener: SourceListener) {
     this.#listener = listener;
     this.#statuses = options.statuses;
-    const { client, observer, clock } = options;
+    const { client, observer, clock, idleMs } = options;
     this.#reflectors = KINDS.map((kind) => {
       return new Reflector({
         client,
         path: resourcePath({ apiVersion: apiVersionOf(kind), plural: kind.plural }),
         ...(kind.fieldSelector === undefined ? {} : { query: { fieldSelector: kind.fieldSelector } }),
         ...(clock === undefined ? {} : { clock }),
+        ...(idleMs === undefined ? {} : { idleMs }),
         ...(observer === undefined ? {} : { observer: (event) => observer(kind.kind, event) }),
         listener: {
           changed: (changes) => this.#changed(kind, changes),

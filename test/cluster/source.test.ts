@@ -7,10 +7,18 @@ import { KubeClient } from "../../src/kube/client.ts";
 import { loadKubeconfig } from "../../src/kube/kubeconfig.ts";
 import type { ReflectorEvent } from "../../src/kube/reflector.ts";
 import { KubernetesSource } from "../../src/sources/kubernetes.ts";
-import { type ApiServer, adminOf, kubeconfig, startApiServer, tokenBoundTo } from "../parts/api-server.ts";
+import {
+  type ApiServer,
+  adminOf,
+  kubeconfig,
+  serviceAccountToken,
+  shortToken,
+  startApiServer,
+  tokenBoundTo,
+} from "../parts/api-server.ts";
 import { installDefinitions } from "../parts/deploy.ts";
 import { startFaultProxy } from "../parts/fault-proxy.ts";
-import type { KubeAdmin, KubeObject } from "../parts/kube-admin.ts";
+import { KubeAdmin, type KubeObject } from "../parts/kube-admin.ts";
 import { sourceSuite } from "../sources/suite.ts";
 import { eventually, eventuallySynced, Told } from "../sources/told.ts";
 import { sharedCluster, sharedServer } from "./suite.ts";
@@ -20,8 +28,12 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 /** A client with that token, by way of a kubeconfig. */
 function clientOf(server: { readonly url: string; readonly caPem: string }, token: string): KubeClient {
+  return clientWith(kubeconfig(server, token));
+}
+
+function clientWith(config: string): KubeClient {
   const file = join(folder, "config");
-  writeFileSync(file, kubeconfig(server, token));
+  writeFileSync(file, config);
   return new KubeClient(loadKubeconfig(file, { env: {} }), { userAgent: "isoline/test" });
 }
 
@@ -66,19 +78,20 @@ class Watched {
   readonly #client: KubeClient;
   readonly #source: KubernetesSource;
 
-  constructor(server: { readonly url: string; readonly caPem: string }, token: string) {
-    this.#client = clientOf(server, token);
+  constructor(client: KubeClient, options: { readonly idleMs?: number } = {}) {
+    this.#client = client;
     const observer = (kind: string, event: ReflectorEvent) => {
       this.counts[event.kind]++;
       if (event.kind === "error") this.errors.push(`${kind} ${event.label}`);
     };
-    this.#source = new KubernetesSource({ client: this.#client, observer }, this.told.listener);
+    this.#source = new KubernetesSource({ client, observer, ...options }, this.told.listener);
     this.#source.start();
   }
 
   async synced(): Promise<this> {
     await eventuallySynced(this.told);
-    await eventually(() => expect(this.counts.watch).toBeGreaterThanOrEqual(KINDS.length));
+    // Of each kind, its list and the beginning of its watch.
+    await eventually(() => expect(this.counts.heard).toBeGreaterThanOrEqual(2 * KINDS.length));
     return this;
   }
 
@@ -112,10 +125,11 @@ function use<T extends { readonly stop: () => Promise<void> }>(one: T): T {
 describe("the connections to the API server", () => {
   const admin = sharedCluster();
   afterAll(() => admin.close());
-  const faulty = async () => {
+  const faulty = async (options = {}) => {
     const namespace = await admin.freshNamespace();
     const proxy = use(await startFaultProxy(sharedServer()));
-    return { namespace, proxy, source: await use(new Watched(proxy, sharedServer().adminToken)).synced() };
+    const source = use(new Watched(clientOf(proxy, sharedServer().adminToken), options));
+    return { namespace, proxy, source: await source.synced() };
   };
 
   test("may be cut again and again: nothing is missed, and nothing is listed anew", async () => {
@@ -132,10 +146,53 @@ describe("the connections to the API server", () => {
     expect(new Set(batches).size, "each is told once").toBe(batches.length);
   });
 
+  test("may die without a word: the silence is noticed, and nothing is listed anew", async () => {
+    const { namespace, proxy, source } = await faulty({ idleMs: 1_500 });
+    proxy.silence();
+    await admin.apply(service(namespace, "unheard"));
+    await eventually(() => expect(source.told.names).toContain("unheard"));
+    expect(source.errors).toContain("Service timeout");
+    expect(source.counts.list).toBe(KINDS.length);
+  });
+
+  test("may be slow", async () => {
+    const proxy = use(await startFaultProxy(sharedServer()));
+    proxy.slow({ bytesPerSecond: 20_000 });
+    await use(new Watched(clientOf(proxy, sharedServer().adminToken))).synced();
+  });
+
+  test("outlive a token: the file is read again when the API server does not take the old one", async () => {
+    const server = sharedServer();
+    const namespace = await admin.freshNamespace();
+    const account = { namespace, name: "isoline" };
+    const name = `admin-${namespace}`;
+    const subjects = [{ kind: "ServiceAccount", ...account }];
+    const roleRef = { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: "cluster-admin" };
+    const apiVersion = "rbac.authorization.k8s.io/v1";
+    await admin.apply({ apiVersion, kind: "ClusterRoleBinding", metadata: { name }, roleRef, subjects });
+    const tokenFile = join(folder, "token");
+    const token = await shortToken(server, admin, account, 3);
+    writeFileSync(tokenFile, token);
+    const proxy = use(await startFaultProxy(server));
+    const config = JSON.parse(kubeconfig(proxy, ""));
+    const users = [{ name: config.users[0].name, user: { tokenFile } }];
+    const client = clientWith(JSON.stringify({ ...config, users }));
+    const source = await use(new Watched(client)).synced();
+    const expired = new KubeAdmin({ url: server.url, caPem: server.caPem, token });
+    await eventually(() => expect(expired.list("Service", namespace)).rejects.toMatchObject({ status: 401 }), 30_000);
+    await expired.close();
+    writeFileSync(tokenFile, await serviceAccountToken(admin, account));
+    proxy.cut();
+    await admin.apply(service(namespace, "believed"));
+    await eventually(() => expect(source.told.names).toContain("believed"));
+    expect(source.errors).not.toContain("Service 401");
+    expect(source.counts.list).toBe(KINDS.length);
+  }, 60_000);
+
   test("may refuse and break off lists: it is synced when that is over", async () => {
     const proxy = use(await startFaultProxy(sharedServer()));
     const storm = proxy.answer({ status: 429, retryAfterSeconds: 1 });
-    const source = use(new Watched(proxy, sharedServer().adminToken));
+    const source = use(new Watched(clientOf(proxy, sharedServer().adminToken)));
     await eventually(() => expect(source.counts.error).toBeGreaterThanOrEqual(KINDS.length));
     storm();
     const torn = proxy.truncate({ afterBytes: 10, match: ({ path }) => path.endsWith("/services") });
@@ -167,7 +224,7 @@ describe("an API server that is restarted", () => {
   test("is told of while it is away; afterwards nothing was missed, and what is told is what is different", async () => {
     const namespace = await admin.freshNamespace();
     for (const name of ["a", "b", "c"]) await admin.apply(service(namespace, name));
-    const source = await use(new Watched(server, server.adminToken)).synced();
+    const source = await use(new Watched(clientOf(server, server.adminToken))).synced();
     await server.kill();
     await eventually(() => expect(source.told.problems).toHaveLength(1));
     expect(source.told.problems[0]).toMatch(
@@ -192,7 +249,7 @@ describe("an API server that is restarted", () => {
     const namespace = await admin.freshNamespace();
     const proxy = use(await startFaultProxy(server));
     await admin.apply(service(namespace, "away-a"));
-    const source = await use(new Watched(proxy, server.adminToken)).synced();
+    const source = await use(new Watched(clientOf(proxy, server.adminToken))).synced();
     const lists = source.counts.list;
     const heal = proxy.partition();
     await admin.apply(service(namespace, "away-b"));
@@ -219,7 +276,7 @@ test("a right that is missing is told, by the name of the kind", async () => {
   const role = { apiVersion: "rbac.authorization.k8s.io/v1", kind: "ClusterRole", metadata: { name }, rules };
   await admin.apply(role);
   const token = await tokenBoundTo(admin, namespace, [{ kind: "ClusterRole", name }]);
-  const source = use(new Watched(sharedServer(), token));
+  const source = use(new Watched(clientOf(sharedServer(), token)));
   await eventually(() =>
     expect(source.told.problems).toEqual([
       expect.stringMatching(
@@ -244,7 +301,7 @@ test("Secrets of types that cannot matter never arrive", async () => {
     metadata: { namespace, name },
     type,
   });
-  const source = await use(new Watched(sharedServer(), sharedServer().adminToken)).synced();
+  const source = await use(new Watched(clientOf(sharedServer(), sharedServer().adminToken))).synced();
   await admin.create(secret("release", "helm.sh/release.v1"));
   await admin.create(secret("opaque", "Opaque"));
   await eventually(() => expect(source.told.names).toContain("opaque"));

@@ -143,6 +143,16 @@ describe("a request", () => {
     expect(await failure(get("/x"))).toMatchObject({ name: "ConnectionError", fault: "cut" });
   });
 
+  test("that is not answered makes the next one go over a new connection: others may be dead as well", async () => {
+    await Promise.all([get("/1"), get("/2"), get("/3")]);
+    const before = server.connections.length;
+    answer = () => {};
+    await failure(client.request({ method: "GET", path: "/x", timeoutMs: 50 }));
+    answer = (response) => sendJson(response, {});
+    await get("/next");
+    expect(server.connections).toHaveLength(before + 1);
+  });
+
   test("can be given up", async () => {
     answer = () => controller.abort(new Error("enough"));
     const controller = new AbortController();

@@ -50,8 +50,8 @@ export class Told {
   }
 }
 
-export async function eventually(check: () => void): Promise<void> {
-  await vi.waitFor(check, { timeout: 10_000, interval: 5 });
+export async function eventually(check: () => void | Promise<void>, timeout = 10_000): Promise<void> {
+  await vi.waitFor(check, { timeout, interval: 5 });
 }
 
 export async function eventuallySynced(told: Told): Promise<void> {
