@@ -1,6 +1,6 @@
 import { writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
-import type { ServerResponse } from "node:http";
+import { createServer, type ServerResponse } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inspect } from "node:util";
@@ -10,6 +10,7 @@ import { KubeClient } from "../../src/kube/client.ts";
 import { bearer, DeclaredCredentials, FileText, fixedText } from "../../src/kube/credentials.ts";
 import { ApiError, ConnectionError } from "../../src/kube/errors.ts";
 import { createAuthority } from "../parts/authority.ts";
+import { listening } from "../parts/listening.ts";
 import {
   AUTHORITY,
   accessTo,
@@ -89,6 +90,14 @@ describe("a request", () => {
     client = clientFor({ ...accessTo(server), server: `https://127.0.0.1:${server.port}/k8s/clusters/c-1` });
     await get("/api/v1/services");
     expect(server.heard[0]?.url).toBe("/k8s/clusters/c-1/api/v1/services");
+  });
+
+  test("can go in clear text to a proxy on this machine", async () => {
+    await client.close();
+    const proxy = await listening(createServer((_, response) => sendJson(response, { plain: true })));
+    client = clientFor({ ...accessTo(proxy), server: `http://127.0.0.1:${proxy.port}` });
+    expect(await get("/x")).toEqual({ plain: true });
+    await proxy.stop();
   });
 
   test("that is refused tells what the Status says", async () => {
