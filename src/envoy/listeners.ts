@@ -169,7 +169,7 @@ function namesOf(wildcard: string): string {
 
 /**
  * What a server name may consist of. Every other connection is closed before Envoy asks for a certificate: a name of bytes
- * that are no text cannot be answered over xDS, and asking for one again and again cuts Envoy off from all others.
+ * that are no text cannot be answered over xDS, and who asks for one waits until the handshake has had its time.
  */
 const HOST_CHARACTERS = "[-A-Za-z0-9._]+";
 const LABEL_CHARACTERS = "[-A-Za-z0-9_]+";

@@ -1,6 +1,4 @@
-import { fromBinary } from "@bufbuild/protobuf";
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import { DeltaDiscoveryRequestSchema } from "#proto/envoy/service/discovery/v3/discovery_pb.js";
+import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { type ResourceType, TYPE_URLS } from "./type-urls.ts";
 
 /** What we read of a DeltaDiscoveryRequest. */
@@ -18,18 +16,93 @@ export type DeltaRequest = {
   readonly error?: string;
 };
 
-/** Throws for bytes that are not a DeltaDiscoveryRequest. */
+/**
+ * Throws for bytes that are not a DeltaDiscoveryRequest. Read by hand, because the names in it can be those that clients made
+ * up: one that is no text must not end the stream of the Envoy that passes it on.
+ */
 export function decodeRequest(bytes: Uint8Array): DeltaRequest {
-  const request = fromBinary(DeltaDiscoveryRequestSchema, bytes);
+  let [typeUrl, nonce] = ["", ""];
+  let nodeId: string | undefined;
+  let error: string | undefined;
+  const subscribe: string[] = [];
+  const unsubscribe: string[] = [];
+  const initialVersions: (readonly [name: string, version: string])[] = [];
+  for (const [field, value] of messageFields(bytes)) {
+    switch (field) {
+      case REQUEST.node:
+        nodeId = textOf(fieldOf(value, NODE_ID));
+        break;
+      case REQUEST.typeUrl:
+        typeUrl = textOf(value);
+        break;
+      case REQUEST.subscribe:
+        subscribe.push(...nameOf(value));
+        break;
+      case REQUEST.unsubscribe:
+        unsubscribe.push(...nameOf(value));
+        break;
+      case REQUEST.initialVersions:
+        for (const name of nameOf(fieldOf(value, MAP_KEY)))
+          initialVersions.push([name, textOf(fieldOf(value, MAP_VALUE))]);
+        break;
+      case REQUEST.nonce:
+        nonce = textOf(value);
+        break;
+      case REQUEST.error:
+        error = textOf(fieldOf(value, STATUS_MESSAGE));
+        break;
+    }
+  }
   return {
-    typeUrl: request.typeUrl,
-    ...(request.node === undefined ? {} : { nodeId: request.node.id }),
-    subscribe: request.resourceNamesSubscribe,
-    unsubscribe: request.resourceNamesUnsubscribe,
-    initialVersions: Object.entries(request.initialResourceVersions),
-    nonce: request.responseNonce,
-    ...(request.errorDetail === undefined ? {} : { error: request.errorDetail.message }),
+    typeUrl,
+    ...(nodeId === undefined ? {} : { nodeId }),
+    subscribe,
+    unsubscribe,
+    initialVersions,
+    nonce,
+    ...(error === undefined ? {} : { error }),
   };
+}
+
+/** Numbers of the fields of a DeltaDiscoveryRequest, and of what we read inside of them. */
+const REQUEST = { node: 1, typeUrl: 2, subscribe: 3, unsubscribe: 4, initialVersions: 5, nonce: 6, error: 7 } as const;
+const NODE_ID = 1;
+const STATUS_MESSAGE = 2;
+const MAP_KEY = 1;
+const MAP_VALUE = 2;
+
+/** The strings and messages in a message, by the numbers of their fields. */
+function* messageFields(bytes: Uint8Array): Generator<readonly [field: number, value: Uint8Array]> {
+  const reader = new BinaryReader(bytes);
+  while (reader.pos < reader.len) {
+    const [field, wireType] = reader.tag();
+    if (wireType === WireType.LengthDelimited) yield [field, reader.bytes()];
+    else reader.skip(wireType, field);
+  }
+}
+
+/** The last one counts; empty when there is none. */
+function fieldOf(message: Uint8Array, wanted: number): Uint8Array {
+  let found: Uint8Array = new Uint8Array();
+  for (const [field, value] of messageFields(message)) if (field === wanted) found = value;
+  return found;
+}
+
+const lenient = new TextDecoder();
+const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+function textOf(bytes: Uint8Array): string {
+  return lenient.decode(bytes);
+}
+
+/** Nothing of ours has a name that is no text, and there is no response that Envoy could read in which it would stand. */
+function nameOf(bytes: Uint8Array): readonly [] | readonly [string] {
+  try {
+    return [strict.decode(bytes)];
+  } catch (error) {
+    if (error instanceof TypeError) return [];
+    throw error;
+  }
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import * as grpc from "@grpc/grpc-js";
 import { afterEach, describe, expect, test } from "vitest";
 import {
@@ -185,6 +186,21 @@ describe("xDS server", () => {
     expect(reports.map(({ kind }) => kind)).toContain("malformed");
     cache.apply({ set: [resource("cluster", "a", { rev: 1 })], removed: [] });
     expect(names(await good.response(1))).toEqual(["a"]);
+    expect(server.envoys()).toHaveLength(1);
+  });
+
+  test("a name that is no text is asked for in vain, and its stream goes on", async () => {
+    const { cache, port, server } = await serve();
+    cache.ready();
+    const client = new TestClient(port);
+    const request = new BinaryWriter()
+      .tag(2, WireType.LengthDelimited)
+      .string(TYPE_URLS.secret)
+      .tag(3, WireType.LengthDelimited)
+      .bytes(Uint8Array.from([0xff]));
+    client.call.write(Buffer.from(request.finish()));
+    client.send({ typeUrl: TYPE_URLS.secret, resourceNamesSubscribe: ["x"] });
+    expect((await client.response(0)).removedResources).toEqual(["x"]);
     expect(server.envoys()).toHaveLength(1);
   });
 
