@@ -6,6 +6,7 @@ import { HTTPS_LISTENER } from "../envoy/listeners.ts";
 import { httpScope, httpsScope } from "../envoy/names.ts";
 import type { Translator } from "../translate/translator.ts";
 import type { Cache, ResourceType } from "../xds/cache.ts";
+import { nameOfEnvoy } from "../xds/envoys.ts";
 import type { XdsServer } from "../xds/server.ts";
 
 type ResourceName = { readonly type: ResourceType; readonly name: string };
@@ -69,7 +70,7 @@ function acceptedState(resources: readonly ResourceName[], xds: XdsServer): Stat
     const answers = xds.acceptances(type, name);
     connected = answers.length;
     for (const { envoy, acceptance } of answers) {
-      const who = envoy.nodeId === "" ? envoy.address : envoy.nodeId;
+      const who = nameOfEnvoy(envoy);
       if (acceptance.kind === "refused") {
         return { status: "False", reason: "Refused", message: `Envoy ${who} refused ${name}: ${acceptance.message}` };
       }

@@ -4,6 +4,7 @@ import { renameSecret } from "../envoy/secrets.ts";
 import type { Source, SourceListener } from "../sources/source.ts";
 import type { Delta } from "../translate/translator.ts";
 import { Cache } from "../xds/cache.ts";
+import { nameOfEnvoy } from "../xds/envoys.ts";
 import { AddressInUseError, type ServerReport, XdsServer } from "../xds/server.ts";
 import { Controller } from "./controller.ts";
 import { close, createHttpServer, listen } from "./http.ts";
@@ -46,18 +47,22 @@ export async function runController(options: RunOptions): Promise<RunningControl
   const { log } = options;
   const cache = new Cache();
   const controller = new Controller({ ...options, translate: translateOptions(options.settings), cache });
-  const xds = new XdsServer({
+  const count = controller.telemetry.xds(() => xds.streams());
+  const xds: XdsServer = new XdsServer({
     cache,
     credentials: options.xds.credentials,
     now: options.now,
     stopMs: STOP_MS,
     renameSecret,
-    onReport: (report) => tell(report, controller, log),
+    onReport: (report) => {
+      count(report);
+      tell(report, log);
+    },
   });
   const http = createHttpServer({ controller, cache, xds, now: options.now });
   controller.telemetry.observe({
     translator: controller.translator,
-    connectedEnvoys: () => xds.envoys().length,
+    connectedEnvoys: () => xds.streams().length,
     isSynced: () => controller.isSynced,
   });
   const xdsPort = await listening("xDS server", options.xds, () => xds.start(options.xds.address, options.xds.port));
@@ -96,16 +101,17 @@ async function listening<T>(what: string, { address, port }: Endpoint, start: ()
   }
 }
 
-function tell(report: ServerReport, { telemetry }: Controller, log: Logger): void {
+function tell(report: ServerReport, log: Logger): void {
   const { envoy, ...facts } = report;
-  const who = envoy.nodeId === "" ? envoy.address : envoy.nodeId;
+  const who = nameOfEnvoy(envoy);
   switch (facts.kind) {
     case "connected":
+      log.info({ envoy: envoy.address }, "an Envoy has connected");
+      return;
     case "disconnected":
-      log.info({ envoy: envoy.address }, `an Envoy has ${facts.kind}`);
+      log.info({ envoy: envoy.address, reason: facts.reason }, "an Envoy has disconnected");
       return;
     case "refused":
-      telemetry.refusals.inc({ type: facts.type });
       log.error(
         { envoy: who, resource: facts.name, origins: facts.origins, message: facts.message },
         `Envoy refused a ${facts.type}; it keeps what it had of it, and everything else goes on`,
@@ -122,7 +128,6 @@ function tell(report: ServerReport, { telemetry }: Controller, log: Logger): voi
       return;
     case "malformed":
     case "bug":
-      telemetry.bugs.inc(facts.kind === "bug" ? 1 : 0);
       log.error(
         { envoy: who, err: facts.error },
         facts.kind === "bug" ? "a bug in Isoline: the stream was ended" : "not an Envoy",

@@ -1,6 +1,8 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { ReflectorEvent } from "../kube/reflector.ts";
 import type { Translator } from "../translate/translator.ts";
+import { nameOfEnvoy } from "../xds/envoys.ts";
+import type { ServerReport, StreamLoad } from "../xds/server.ts";
 
 /** The numbers of one controller, in a registry of its own. */
 export class Telemetry {
@@ -19,12 +21,6 @@ export class Telemetry {
   readonly bugs: Counter = new Counter({
     name: "isoline_bugs_total",
     help: "Hosts that could not be compiled because of a bug in Isoline; they keep what they served.",
-    registers: [this.registry],
-  });
-  readonly refusals: Counter<"type"> = new Counter({
-    name: "isoline_xds_refused_resources_total",
-    help: "Resources that an Envoy refused.",
-    labelNames: ["type"],
     registers: [this.registry],
   });
   readonly reviews: Counter<"kind" | "verdict"> = new Counter({
@@ -77,6 +73,80 @@ export class Telemetry {
           return;
         case "error":
           errors.inc({ kind, error: event.label });
+          return;
+      }
+    };
+  }
+
+  /** What is counted of the streams to Envoys, and read off them when somebody asks. */
+  xds(streams: () => readonly StreamLoad[]): (report: ServerReport) => void {
+    const counter = <Label extends string>(name: string, help: string, ...labelNames: readonly Label[]) =>
+      new Counter({ name, help, labelNames, registers: [this.registry] });
+    const opened = counter("isoline_xds_streams_opened_total", "Streams that Envoys have opened.");
+    const ended = counter(
+      "isoline_xds_streams_ended_total",
+      "Streams that have ended: by Envoy or with its connection, malformed, by a bug, or stopped with us.",
+      "reason",
+    );
+    const nacks = counter("isoline_xds_nacks_total", "Responses that an Envoy refused.", "type");
+    const refused = counter("isoline_xds_refused_resources_total", "Resources that an Envoy refused.", "type");
+    const gauge = <Label extends string>(
+      name: string,
+      help: string,
+      labelNames: readonly Label[],
+      collect: (into: Gauge<Label>) => void,
+    ) => {
+      const collected: Gauge<Label> = new Gauge({
+        name,
+        help,
+        labelNames,
+        registers: [this.registry],
+        collect: () => {
+          collected.reset(); // of Envoys that are gone nothing is left
+          collect(collected);
+        },
+      });
+    };
+    gauge(
+      "isoline_xds_silence_seconds",
+      "Time since an Envoy has said anything; it has nothing to say where nothing is pending.",
+      ["envoy"],
+      (into) => {
+        for (const { envoy, silentMs } of streams()) into.set({ envoy: nameOfEnvoy(envoy) }, silentMs / 1000);
+      },
+    );
+    gauge(
+      "isoline_xds_pending_resources",
+      "Resources that an Envoy is still to be sent, or has not answered for.",
+      ["envoy", "type"],
+      (into) => {
+        for (const { envoy, pending } of streams()) {
+          for (const [type, count] of Object.entries(pending)) into.inc({ envoy: nameOfEnvoy(envoy), type }, count);
+        }
+      },
+    );
+    return (report) => {
+      switch (report.kind) {
+        case "connected":
+          opened.inc();
+          return;
+        case "disconnected":
+          ended.inc({ reason: report.reason });
+          return;
+        case "refused":
+          refused.inc({ type: report.type });
+          nacks.inc({ type: report.type });
+          return;
+        case "retried":
+          nacks.inc({ type: report.type });
+          return;
+        case "bug":
+          this.bugs.inc();
+          return;
+        case "accepted":
+        case "malformed":
+        case "sent":
+        case "unknownType":
           return;
       }
     };

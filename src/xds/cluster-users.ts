@@ -126,9 +126,11 @@ export class ClusterUsers {
     yield* this.#users.keys();
   }
 
-  isWaiting(isOne: (user: User) => boolean): boolean {
-    for (const user of this.#waitsFor.keys()) if (isOne(user)) return true;
-    return false;
+  /** How many of this type wait for a cluster. */
+  waiting(type: UserType): number {
+    let count = 0;
+    for (const user of this.#waitsFor.keys()) if (userNamed(user).type === type) count++;
+    return count;
   }
 
   /** A cluster that the cache no longer has is to be removed as soon as nothing leads to it. */

@@ -13,6 +13,11 @@ export type EnvoyIdentity = {
   readonly connectedAt: number;
 };
 
+/** What it calls itself, or else where it is. */
+export function nameOfEnvoy({ nodeId, address }: EnvoyIdentity): string {
+  return nodeId === "" ? address : nodeId;
+}
+
 export type RefusedResource = {
   readonly name: string;
   readonly version: string;

@@ -1,5 +1,5 @@
 import * as grpc from "@grpc/grpc-js";
-import type { Cache } from "./cache.ts";
+import { type Cache, perType } from "./cache.ts";
 import { type Acceptance, acceptance, type EnvoyIdentity, type EnvoyStatus, typeStatuses } from "./envoys.ts";
 import { type StreamOptions, XdsStream } from "./stream.ts";
 import type { Report, StreamEvent } from "./stream-events.ts";
@@ -20,7 +20,7 @@ export type XdsServerOptions = StreamOptions & {
 export type ServerReport = { readonly envoy: EnvoyIdentity } & (
   | Report
   | { readonly kind: "connected" }
-  | { readonly kind: "disconnected" }
+  | { readonly kind: "disconnected"; readonly reason: StreamEnd }
   | {
       readonly kind: "sent";
       readonly type: ResourceType;
@@ -33,6 +33,18 @@ export type ServerReport = { readonly envoy: EnvoyIdentity } & (
   /** Our mistake; the stream was ended, the others go on. */
   | { readonly kind: "bug"; readonly error: unknown }
 );
+
+/** Envoy has ended the stream or its connection is gone, it sent what is no request, we made a mistake, or the server stops. */
+export type StreamEnd = "ended" | "malformed" | "bug" | "stopped";
+
+/** What there is to know of a stream without a walk over all names. */
+export type StreamLoad = {
+  readonly envoy: EnvoyIdentity;
+  /** Time since Envoy has said anything. It has nothing to say when there is nothing new. */
+  readonly silentMs: number;
+  /** Resources that it is still to be sent, or has not answered for. */
+  readonly pending: Readonly<Record<ResourceType, number>>;
+};
 
 export type XdsCounters = {
   readonly responses: number;
@@ -50,7 +62,13 @@ export class AddressInUseError extends Error {
 grpc.setLogVerbosity(grpc.logVerbosity.NONE);
 
 type Call = grpc.ServerDuplexStream<Buffer, Buffer>;
-type Connection = { envoy: EnvoyIdentity; readonly stream: XdsStream; readonly call: Call; alarm: Alarm | undefined };
+type Connection = {
+  envoy: EnvoyIdentity;
+  readonly stream: XdsStream;
+  readonly call: Call;
+  alarm: Alarm | undefined;
+  heardAtMs: number;
+};
 type Alarm = { readonly atMs: number; readonly timer: NodeJS.Timeout };
 
 const SERVICE_PATH = "/envoy.service.discovery.v3.AggregatedDiscoveryService";
@@ -107,8 +125,8 @@ export class XdsServer {
     this.#unwatch?.();
     clearImmediate(this.#notifying);
     for (const connection of [...this.#connections]) {
+      this.#close(connection, "stopped");
       end(connection.call, grpc.status.UNAVAILABLE, "the xDS server is stopping");
-      this.#close(connection);
     }
     const force = setTimeout(() => this.#server.forceShutdown(), this.#options.stopMs);
     await new Promise<void>((resolve) => this.#server.tryShutdown(() => resolve()));
@@ -119,6 +137,15 @@ export class XdsServer {
     return [...this.#connections].map(({ envoy, stream }) => ({
       ...envoy,
       types: typeStatuses(this.#options.cache, stream),
+    }));
+  }
+
+  streams(): readonly StreamLoad[] {
+    const nowMs = performance.now();
+    return [...this.#connections].map(({ envoy, stream, heardAtMs }) => ({
+      envoy,
+      silentMs: nowMs - heardAtMs,
+      pending: perType((type) => stream.pending(type)),
     }));
   }
 
@@ -148,27 +175,29 @@ export class XdsServer {
       stream: new XdsStream(this.#options.cache, this.#options),
       call,
       alarm: undefined,
+      heardAtMs: performance.now(),
     };
     this.#connections.add(connection);
     this.#report(connection, { kind: "connected" });
     call.on("data", (bytes: Buffer) => this.#receive(connection, bytes));
     call.on("drain", () => this.#step(connection, { kind: "writable" }));
     call.on("end", () => {
-      this.#close(connection);
+      this.#close(connection, "ended");
       call.end();
     });
-    call.on("cancelled", () => this.#close(connection));
-    call.on("error", () => this.#close(connection));
+    call.on("cancelled", () => this.#close(connection, "ended"));
+    call.on("error", () => this.#close(connection, "ended"));
   }
 
   #receive(connection: Connection, bytes: Buffer): void {
     if (!this.#connections.has(connection)) return;
+    connection.heardAtMs = performance.now();
     let request: ReturnType<typeof decodeRequest>;
     try {
       request = decodeRequest(bytes);
     } catch (error) {
       this.#report(connection, { kind: "malformed", error });
-      this.#close(connection);
+      this.#close(connection, "malformed");
       end(connection.call, grpc.status.INVALID_ARGUMENT, "not a DeltaDiscoveryRequest");
       return;
     }
@@ -192,7 +221,7 @@ export class XdsServer {
         this.#setAlarm(connection);
       } catch (error) {
         this.#report(connection, { kind: "bug", error });
-        this.#close(connection);
+        this.#close(connection, "bug");
         end(connection.call, grpc.status.INTERNAL, "bug in the xDS server");
         return;
       }
@@ -231,11 +260,11 @@ export class XdsServer {
     connection.alarm = { atMs, timer: setTimeout(ring, atMs - performance.now()) };
   }
 
-  #close(connection: Connection): void {
+  #close(connection: Connection, reason: StreamEnd): void {
     if (!this.#connections.delete(connection)) return;
     clearTimeout(connection.alarm?.timer);
     connection.stream.on({ kind: "closed" }, performance.now());
-    this.#report(connection, { kind: "disconnected" });
+    this.#report(connection, { kind: "disconnected", reason });
   }
 
   #report(connection: Connection, report: OmitEnvoy<ServerReport>): void {

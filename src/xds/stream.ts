@@ -1,5 +1,5 @@
 import type { Cache, CacheReader } from "./cache.ts";
-import { type UserType, userNamed, userOf } from "./cluster-users.ts";
+import { type UserType, userOf } from "./cluster-users.ts";
 import { BEFORE_STREAM_LAST, GONE, type Ledger, type Part, type Verdict } from "./ledger.ts";
 import { nackMessage } from "./nack-message.ts";
 import type { Effect, Report, StreamEvent } from "./stream-events.ts";
@@ -82,6 +82,11 @@ export class XdsStream {
   /** What this Envoy has been sent of a type and what it said to it. Read only. */
   ledger(type: ResourceType): Ledger {
     return this.#state.ledgers[type];
+  }
+
+  /** How many resources of a type this Envoy is still to be sent, or has not answered for. */
+  pending(type: ResourceType): number {
+    return this.ledger(type).pendingNames + (isUserType(type) ? this.#state.users.waiting(type) : 0);
   }
 
   /** How many names were looked at, for the test that work is proportional to what changed. */
@@ -313,7 +318,7 @@ export class XdsStream {
     for (const type of RESOURCE_TYPES) {
       const ledger = this.#state.ledgers[type];
       if (!isWildcard(type) || !ledger.requested || ledger.answered) continue;
-      if (type !== "cluster" && this.#state.users.isWaiting((user) => userNamed(user).type === type)) continue;
+      if (isUserType(type) && this.#state.users.waiting(type) > 0) continue;
       return { type, parts: [] };
     }
     return undefined;

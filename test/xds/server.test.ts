@@ -174,6 +174,35 @@ describe("xDS server", () => {
     });
   });
 
+  test("a stream tells what is pending, and how it ended", async () => {
+    const { server, cache, port, reports } = await serve();
+    cache.apply({ set: [edsCluster("a"), scope("s", ["a"]), scope("t", [])], removed: [] });
+    cache.ready();
+    const client = new TestClient(port);
+    client.send({ typeUrl: TYPE_URLS.scopedRoute });
+    const scopes = await client.response(0);
+    expect(names(scopes)).toEqual(["t"]);
+    // One is unanswered, and one waits for its cluster.
+    expect(server.streams()).toMatchObject([{ silentMs: expect.any(Number), pending: { scopedRoute: 2, cluster: 0 } }]);
+    client.ack(scopes);
+    await until(() => server.streams()[0]?.pending.scopedRoute === 1);
+
+    const endings = () => reports.flatMap((report) => (report.kind === "disconnected" ? [report.reason] : []));
+    client.call.end();
+    await until(() => endings().length === 1);
+    const cut = new TestClient(port);
+    cut.send({ typeUrl: TYPE_URLS.scopedRoute });
+    await cut.response(0);
+    cut.call.cancel();
+    await until(() => endings().length === 2);
+    const last = new TestClient(port);
+    last.send({ typeUrl: TYPE_URLS.scopedRoute });
+    await last.response(0);
+    await server.stop();
+    expect(endings()).toEqual(["ended", "ended", "stopped"]);
+    expect(server.streams()).toEqual([]);
+  });
+
   test("a message that is no request ends its stream and no other", async () => {
     const { cache, port, server, reports } = await serve();
     cache.ready();
