@@ -3,7 +3,7 @@ import type { ApiObject, ObjectChange } from "../api/kinds.ts";
 import { type ObjectKey, shortName } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
 import { printable } from "../api/printable.ts";
-import { classOf, describe, type Problem } from "../compile/problems.ts";
+import { classOf, describe, type Problem, withheld } from "../compile/problems.ts";
 import { expiryWarning } from "../compile/tls.ts";
 import { byPlace } from "../sources/merge.ts";
 import type { ReadObjects } from "../sources/read-paths.ts";
@@ -90,7 +90,9 @@ function findingsOfObject(
 
 function problemFinding(object: ObjectKey, problem: Problem, place: Place): Finding {
   const severity = classOf(problem) === "C" ? "warning" : "error";
-  return { place, severity, text: describe(problem), object, field: problem.at, code: problem.code };
+  // Whoever can read the files can read the Secret.
+  const text = [describe(problem), withheld(problem)].filter((part) => part !== undefined).join(": ");
+  return { place, severity, text, object, field: problem.at, code: problem.code };
 }
 
 function noteFinding(object: ObjectKey, { at, reason }: FieldNote): Omit<Finding, "place" | "severity"> {

@@ -21,10 +21,10 @@ export function conditionsOf(verdict: Verdict, expiry: string | undefined): read
     type: "Valid",
     status: verdict.currentStatus === "valid" ? "True" : "False",
     reason: errors[0]?.code ?? (verdict.currentStatus === "orphaned" ? "Orphaned" : "Valid"),
-    message: messageOf(errors) ?? verdict.description,
+    message: tellProblems(errors) ?? verdict.description,
     ...observed(verdict),
   };
-  const told = messageOf(warnings);
+  const told = tellProblems(warnings);
   if (told === undefined && expiry === undefined) return [valid];
   const reason = warnings[0]?.code ?? "CertificateExpiry";
   const message = [told, expiry].filter((text) => text !== undefined).join("; ");
@@ -33,10 +33,19 @@ export function conditionsOf(verdict: Verdict, expiry: string | undefined): read
 
 /** An object may have thousands of problems; its status has to stay small enough to be written. */
 const MAX_TOLD = 10;
+const MAX_LENGTH = 4000;
 
-function messageOf(problems: readonly Problem[]): string | undefined {
-  if (problems.length === 0) return undefined;
-  const told = problems.slice(0, MAX_TOLD).map(describe);
+/** The sentences of the first problems; undefined when there are none. */
+export function tellProblems(problems: readonly Problem[]): string | undefined {
+  const told: string[] = [];
+  let length = 0;
+  for (const problem of problems.slice(0, MAX_TOLD)) {
+    const sentence = describe(problem);
+    length += sentence.length;
+    if (told.length > 0 && length > MAX_LENGTH) break;
+    told.push(sentence);
+  }
+  if (told.length === 0) return undefined;
   const more = problems.length - told.length;
   return [...told, ...(more > 0 ? [`and ${more} more`] : [])].join("; ");
 }

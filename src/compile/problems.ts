@@ -45,7 +45,7 @@ export type Fact =
   | { readonly code: "TlsSecretMissing" }
   | { readonly code: "TlsSecretNameInvalid"; readonly secretName: string }
   | { readonly code: "TlsSecretNotFound"; readonly secret: string }
-  | { readonly code: "TlsSecretUnusable"; readonly secret: string; readonly reason: string }
+  | { readonly code: "TlsSecretUnusable"; readonly secret: string; readonly reason: SecretReason }
   | { readonly code: "TlsSecretNotDelegated"; readonly secret: string; readonly namespace: string }
   | { readonly code: "TlsVersionUnknown"; readonly version: string }
   | { readonly code: "PassthroughWithoutTcpProxy" }
@@ -67,7 +67,12 @@ export type Fact =
   | { readonly code: "IngressPathTooCostly" }
   | { readonly code: "IngressWithoutBackend" }
   | { readonly code: "IngressBackendUnsupported" }
-  | { readonly code: "IngressTlsUnusable"; readonly host: string; readonly secret: string; readonly reason: string }
+  | {
+      readonly code: "IngressTlsUnusable";
+      readonly host: string;
+      readonly secret: string;
+      readonly reason: SecretReason;
+    }
   | { readonly code: "IngressHttpsHeld"; readonly host: string; readonly holder: ObjectKey; readonly reason: string }
   // C: served, but look here.
   | { readonly code: "FieldIgnored"; readonly field: string; readonly reason: string }
@@ -91,6 +96,9 @@ export type Fact =
   | { readonly code: "IngressCertificateHeld"; readonly host: string; readonly holder: ObjectKey }
   | { readonly code: "IngressPathHeld"; readonly holder: ObjectKey }
   | { readonly code: "IngressNowhere" };
+
+/** What is the matter with a Secret, and whether it is one of another namespace: then the reason is not for the object's author. */
+export type SecretReason = { readonly text: string; readonly isForeign: boolean };
 
 export type ProblemCode = Fact["code"];
 
@@ -236,7 +244,7 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
     case "TlsSecretNotFound":
       return `spec.virtualhost.tls.secretName: there is no Secret ${quoted(fact.secret)}`;
     case "TlsSecretUnusable":
-      return `spec.virtualhost.tls.secretName: Secret ${quoted(fact.secret)}: ${fact.reason}`;
+      return `spec.virtualhost.tls.secretName: Secret ${quoted(fact.secret)}: ${secretReason(fact.reason)}`;
     case "TlsSecretNotDelegated":
       return `spec.virtualhost.tls.secretName: no TLSCertificateDelegation lets namespace ${quoted(fact.namespace)} use Secret ${quoted(fact.secret)}`;
     case "TlsVersionUnknown":
@@ -304,7 +312,7 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
     case "IngressBackendUnsupported":
       return "the backend is a resource; only Services are served";
     case "IngressTlsUnusable":
-      return `${quoted(fact.host)} is not served over https by this object, because of Secret ${quoted(fact.secret)}: ${fact.reason}`;
+      return `${quoted(fact.host)} is not served over https by this object, because of Secret ${quoted(fact.secret)}: ${secretReason(fact.reason)}`;
     case "IngressHttpsHeld":
       return `${quoted(fact.host)} is not served over https by this object, because ${quoted(shortName(fact.holder))} ${fact.reason}`;
     case "IngressAnnotationIgnored":
@@ -320,6 +328,18 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
   }
 }
 
+/** The namespace may use the Secret, not look into it: see ADR 0013. */
+function secretReason({ text, isForeign }: SecretReason): string {
+  return isForeign ? "cannot be presented as it is; its owners can find out why" : text;
+}
+
+/** What {@link describe} leaves out, for whoever runs Isoline: it is about something in another namespace. */
+export function withheld(problem: Problem): string | undefined {
+  const reason =
+    problem.code === "TlsSecretUnusable" || problem.code === "IngressTlsUnusable" ? problem.reason : undefined;
+  return reason?.isForeign ? shorten(printable(reason.text), MAX_SENTENCE) : undefined;
+}
+
 function describePath(steps: readonly string[], omitted: number): string {
   if (omitted === 0) return steps.join(" -> ");
   const half = Math.ceil(steps.length / 2);
@@ -331,6 +351,8 @@ function quoted(text: string): string {
   return `"${printable(shorten(text, MAX_QUOTED)).replaceAll('"', '\\"')}"`;
 }
 
+/** Never cuts a character of two units in half: what is left of it would change on its way through UTF-8. */
 function shorten(text: string, length: number): string {
-  return text.length > length ? `${text.slice(0, length)}…` : text;
+  if (text.length <= length) return text;
+  return `${text.slice(0, length).replace(/[\ud800-\udbff]$/, "")}…`;
 }

@@ -67,7 +67,9 @@ export function findCertificate(
 
   const secret = view.secret(reference.namespace, reference.name);
   if (secret === undefined) return wrong({ code: "TlsSecretNotFound", secret: secretName });
-  const unusable = (reason: string) => wrong({ code: "TlsSecretUnusable", secret: secretName, reason });
+  const isForeign = reference.namespace !== namespace;
+  const unusable = (text: string) =>
+    wrong({ code: "TlsSecretUnusable", secret: secretName, reason: { text, isForeign } });
   const [fault] = secret.notes.faults;
   if (fault !== undefined) return unusable(`${fault.at}: ${fault.reason}`);
   if (secret.type !== "kubernetes.io/tls") return unusable("must be of type kubernetes.io/tls");

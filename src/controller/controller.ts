@@ -1,7 +1,7 @@
 import { notesWithoutStatus } from "../api/kinds.ts";
 import type { ObjectKey } from "../api/object-key.ts";
 import { shortName } from "../api/object-key.ts";
-import { describe } from "../compile/problems.ts";
+import { describe, withheld } from "../compile/problems.ts";
 import type { Verdict } from "../compile/verdicts.ts";
 import { problemText, type SourceListener, type SourceProblem } from "../sources/source.ts";
 import { type Delta, type IngressReport, type TranslateOptions, Translator } from "../translate/translator.ts";
@@ -98,7 +98,12 @@ export class Controller {
     const ingressRoute = shortName(key);
     if (verdict === undefined) log.info({ ingressRoute }, "IngressRoute is gone");
     else if (verdict.currentStatus === "valid") log.info({ ingressRoute }, "IngressRoute is valid");
-    else log.warn({ ingressRoute, description: verdict.description }, `IngressRoute is ${verdict.currentStatus}`);
+    else {
+      const { currentStatus, description, problems } = verdict;
+      // The status is for the object's author, the log for whoever runs Isoline.
+      const [hidden] = problems.flatMap((problem) => withheld(problem) ?? []);
+      log.warn({ ingressRoute, description, ...(hidden && { withheld: hidden }) }, `IngressRoute is ${currentStatus}`);
+    }
   }
 
   #logIngress(key: ObjectKey, problems: IngressReport | undefined): void {
@@ -106,7 +111,12 @@ export class Controller {
     const ingress = shortName(key);
     if (problems === undefined) log.info({ ingress }, "Ingress is gone");
     else if (problems.length === 0) log.info({ ingress }, "Ingress is served");
-    else for (const problem of problems) log.warn({ ingress, code: problem.code }, describe(problem));
+    else {
+      for (const problem of problems) {
+        const hidden = withheld(problem);
+        log.warn({ ingress, code: problem.code, ...(hidden && { withheld: hidden }) }, describe(problem));
+      }
+    }
   }
 
   #tellProblems(problems: readonly SourceProblem[]): void {

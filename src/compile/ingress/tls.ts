@@ -3,7 +3,7 @@ import type * as ir from "../../ir/ir.ts";
 import type { Unit, View } from "../../store/view.ts";
 import type { Findings } from "../findings.ts";
 import type { CompileOptions } from "../options.ts";
-import type { Fact } from "../problems.ts";
+import type { Fact, SecretReason } from "../problems.ts";
 import { findCertificate } from "../tls.ts";
 import type { Participant } from "./host.ts";
 
@@ -54,16 +54,17 @@ export function compileIngressTls(
   return certificate && { certificate, minimumVersion };
 }
 
-function reasonOf(fact: Fact): string {
+function reasonOf(fact: Fact): SecretReason {
+  const own = (text: string): SecretReason => ({ text, isForeign: false });
   switch (fact.code) {
     case "TlsSecretMissing":
-      return "it names no Secret";
+      return own("it names no Secret");
     case "TlsSecretNameInvalid":
-      return "this is neither a name nor a namespace and a name with a slash between them";
+      return own("this is neither a name nor a namespace and a name with a slash between them");
     case "TlsSecretNotFound":
-      return "there is no such Secret";
+      return own("there is no such Secret");
     case "TlsSecretNotDelegated":
-      return `no TLSCertificateDelegation lets namespace ${fact.namespace} use it`;
+      return own(`no TLSCertificateDelegation lets namespace ${fact.namespace} use it`);
     case "TlsSecretUnusable":
       return fact.reason;
     default:
