@@ -51,8 +51,10 @@ export async function dev(options: DevOptions): Promise<number> {
     return parts.echo;
   };
   const log = createLog(options.log, (text) => process.stderr.write(text));
-  const running = await startController(options, log, source, (delta) => {
-    if (parts.isLive && parts.running !== undefined) teller.changes(parts.running, delta);
+  const running = await startController(options, log, source, {
+    onDelta: (delta) => {
+      if (parts.isLive && parts.running !== undefined) teller.changes(parts.running, delta);
+    },
   });
   parts.running = running;
   const envoyWords: string[] = [];

@@ -133,13 +133,35 @@ export function isLoopback(address: string): boolean {
 
 /** An address to connect to. */
 export function hostFlag(name: string, help: string, fallback: string): Flag<string> {
+  return { name, argument: "address", help, fallback, parse: parseHost };
+}
+
+function parseHost(text: string): string {
+  if (isIP(text) === 0 && !/^(?=.{1,253}$)[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/i.test(text)) {
+    throw new UsageError("must be a host name or an IP address");
+  }
+  return text;
+}
+
+/** Some of these, separated by commas; blanks around them do not matter. */
+export function hostsFlag(name: string, help: string): Flag<readonly string[]> {
+  const parse = (text: string) => text.split(",").map((part) => parseHost(part.trim()));
+  return { name, argument: "addresses", help, fallback: [], parse };
+}
+
+/** A Service, as `namespace/name`. */
+export function serviceFlag(
+  name: string,
+  help: string,
+): Flag<{ readonly namespace: string; readonly name: string } | undefined> {
   const parse = (text: string) => {
-    if (isIP(text) === 0 && !/^(?=.{1,253}$)[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/i.test(text)) {
-      throw new UsageError("must be a host name or an IP address");
+    const [namespace = "", service = "", ...rest] = text.split("/");
+    if (rest.length > 0 || ![namespace, service].every((part) => /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(part))) {
+      throw new UsageError("must be the namespace and the name of a Service, with a slash between them");
     }
-    return text;
+    return { namespace, name: service };
   };
-  return { name, argument: "address", help, fallback, parse };
+  return { name, argument: "namespace/name", help, fallback: undefined, parse };
 }
 
 export function choiceFlag<T extends string>(

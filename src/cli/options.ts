@@ -4,6 +4,8 @@ import type { Settings } from "../controller/settings.ts";
 import type { BootstrapOptions, EnvoyLimits } from "../envoy/bootstrap.ts";
 import { inClusterAccess, isInCluster } from "../kube/in-cluster.ts";
 import { loadKubeconfig } from "../kube/kubeconfig.ts";
+import { addressOf } from "../status/ingress-status.ts";
+import type { LoadBalancer } from "../status/reporter.ts";
 import type { DevOptions } from "./dev.ts";
 import { envoySearch } from "./envoy-binary.ts";
 import {
@@ -13,11 +15,13 @@ import {
   countFlag,
   type Flag,
   hostFlag,
+  hostsFlag,
   isLoopback,
   loopbackFlag,
   namespacesFlag,
   portFlag,
   readFlag,
+  serviceFlag,
   switchFlag,
   textFlag,
   UsageError,
@@ -54,6 +58,14 @@ const KUBECONFIG = textFlag(
   "file",
   "read objects from the API server that this file names; in a pod, from that of its cluster if neither is given",
   undefined,
+);
+const STATUS_ADDRESSES = hostsFlag(
+  "ingress-status-address",
+  "addresses or host names, separated by commas, to write to the status of Ingresses: where clients find them",
+);
+const STATUS_SERVICE = serviceFlag(
+  "ingress-status-service",
+  "the Service in front of the Envoys, as namespace/name, whose addresses to write there instead",
 );
 const XDS_ADDRESS = addressFlag("xds-address", "address that Envoys connect to", "127.0.0.1");
 const XDS_PORT = portFlag("xds-port", "port that Envoys connect to; 0 is any", 8001, 0);
@@ -159,7 +171,7 @@ export function readCommandLine(args: readonly string[], version: string): Comma
     addFlags(program.command(usage).description(description), flags);
 
   const serve = command("serve", "run the controller", [
-    ...[FILES, KUBECONFIG],
+    ...[FILES, KUBECONFIG, STATUS_ADDRESSES, STATUS_SERVICE],
     ...[XDS_ADDRESS, XDS_PORT, ...TLS_FLAGS],
     ...[HTTP_ADDRESS, HTTP_PORT, ENVOY_ADDRESS, ...ENVOY_FLAGS, ACCESS_LOG],
     ...WEBHOOK_FLAGS,
@@ -261,15 +273,25 @@ function core(read: Read): CoreOptions {
 
 function objectSource(read: Read, env: NodeJS.ProcessEnv, userAgent: string): ObjectSource {
   const [folder, file, webhook] = [read(FILES), read(KUBECONFIG), readWebhook(read)];
+  const loadBalancer = readLoadBalancer(read);
   if (folder !== undefined) {
     if (file !== undefined) throw new UsageError("--files contradicts --kubeconfig");
     if (webhook !== undefined)
       throw new UsageError("--files contradicts --webhook-port: no API server asks about files");
+    if (loadBalancer.kind !== "none") throw new UsageError("only objects of a cluster have a status: --files has none");
     return { kind: "files", folder };
   }
-  if (file !== undefined) return { kind: "cluster", access: () => loadKubeconfig(file, { env }), userAgent, webhook };
-  if (isInCluster(env)) return { kind: "cluster", access: () => inClusterAccess(env), userAgent, webhook };
+  const cluster = { kind: "cluster", userAgent, webhook, loadBalancer, instance: hostname() } as const;
+  if (file !== undefined) return { ...cluster, access: () => loadKubeconfig(file, { env }) };
+  if (isInCluster(env)) return { ...cluster, access: () => inClusterAccess(env) };
   throw new UsageError("serve needs --files, a folder, or --kubeconfig, to read objects from; or to run in a pod");
+}
+
+function readLoadBalancer(read: Read): LoadBalancer {
+  const [addresses, service] = [read(STATUS_ADDRESSES), read(STATUS_SERVICE)];
+  if (addresses.length === 0) return service === undefined ? { kind: "none" } : { kind: "service", ...service };
+  if (service !== undefined) throw new UsageError("--ingress-status-address contradicts --ingress-status-service");
+  return { kind: "addresses", addresses: addresses.map(addressOf) };
 }
 
 function envoyListeners(read: Read, address: Flag<string>, accessLog: typeof ACCESS_LOG): Settings["envoy"] {

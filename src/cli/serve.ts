@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { ServerCredentials } from "@grpc/grpc-js";
+import { Cluster } from "../controller/cluster.ts";
 import { createLog, type Logger, type LogOptions } from "../controller/log.ts";
 import { readRegex } from "../controller/regexes.ts";
 import { type RunningController, type RunOptions, runController } from "../controller/run.ts";
@@ -7,7 +8,7 @@ import type { Settings } from "../controller/settings.ts";
 import type { Access } from "../kube/access.ts";
 import { KubeClient } from "../kube/client.ts";
 import { FileSource } from "../sources/files.ts";
-import { KubernetesSource } from "../sources/kubernetes.ts";
+import type { LoadBalancer } from "../status/reporter.ts";
 import { startWebhook, type WebhookSettings } from "./webhook.ts";
 
 export type ServeOptions = ControllerOptions & { readonly objects: ObjectSource };
@@ -21,6 +22,10 @@ export type ObjectSource =
       readonly access: () => Access;
       readonly userAgent: string;
       readonly webhook: WebhookSettings | undefined;
+      /** What the clients of Ingresses are told to connect to. */
+      readonly loadBalancer: LoadBalancer;
+      /** Tells replicas apart. */
+      readonly instance: string;
     };
 
 /** What every command that runs a controller needs to know. */
@@ -52,11 +57,12 @@ export async function serve(options: ServeOptions): Promise<void> {
   }
   const access = objects.access();
   const client = new KubeClient(access, objects);
-  const running = await startController(options, log, (listener, telemetry) => {
-    const observer = telemetry.kubernetes(() => performance.now());
-    return new KubernetesSource({ client, observer }, listener);
-  });
+  const { loadBalancer, instance } = objects;
+  // Nobody leads yet, so nothing is written.
+  const cluster = new Cluster({ client, loadBalancer, instance, isLeading: () => false, log });
+  const running = await startController(options, log, cluster.source, { status: cluster.status });
   const stop = async () => {
+    await cluster.stop();
     await running.stop();
     await client.close();
   };
@@ -80,7 +86,7 @@ export function startController(
   options: ControllerOptions,
   log: Logger,
   source: RunOptions["source"],
-  onDelta?: RunOptions["onDelta"],
+  more: Pick<RunOptions, "onDelta" | "status"> = {},
 ): Promise<RunningController> {
   const { address, port, tls } = options.xds;
   return runController({
@@ -90,7 +96,7 @@ export function startController(
     source,
     log,
     now: Date.now,
-    ...(onDelta === undefined ? {} : { onDelta }),
+    ...more,
   });
 }
 

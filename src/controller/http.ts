@@ -2,15 +2,14 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { shortName } from "../api/object-key.ts";
 import { conditionsOf } from "../compile/conditions.ts";
-import { expiryWarning } from "../compile/tls.ts";
-import type { Cache } from "../xds/cache.ts";
 import type { XdsServer } from "../xds/server.ts";
 import type { Controller } from "./controller.ts";
-import { programmedConditions } from "./programmed.ts";
+import type { ProgrammedNow } from "./programmed.ts";
+import { expiryOf } from "./statuses.ts";
 
 export type HttpServices = {
   readonly controller: Controller;
-  readonly cache: Cache;
+  readonly programmed: ProgrammedNow;
   readonly xds: XdsServer;
   /** Milliseconds since 1970. */
   readonly now: () => number;
@@ -83,22 +82,17 @@ async function metrics({ telemetry: { registry } }: Controller): Promise<Answer>
   return { status: 200, type: registry.contentType, body: await registry.metrics() };
 }
 
-function ingressRoutes({ controller: { translator }, cache, xds, now }: HttpServices): unknown {
-  const programmed = programmedConditions(translator, cache, xds);
+function ingressRoutes({ controller: { translator }, programmed, now }: HttpServices): unknown {
   const verdicts = [...translator.verdicts().values()].sort((a, b) => (a.object < b.object ? -1 : 1));
   return verdicts.map((verdict) => {
     const [namespace, name] = shortName(verdict.object).split("/");
     const { fqdn, currentStatus, description } = verdict;
-    const certificate = fqdn === undefined ? undefined : translator.host(fqdn.toLowerCase())?.tls?.certificate;
-    // Another root may hold the host.
-    const isOwn = certificate?.origin.object === verdict.object;
-    const expiry = certificate !== undefined && isOwn ? expiryWarning(certificate, now()) : undefined;
-    const conditions = [...conditionsOf(verdict, expiry), programmed(verdict)];
+    const conditions = conditionsOf(verdict, expiryOf(verdict, translator, now()));
     return {
       namespace,
       name,
       ...(fqdn === undefined ? {} : { fqdn }),
-      status: { currentStatus, description, conditions },
+      status: { currentStatus, description, conditions: [...conditions, programmed.of(verdict).condition] },
     };
   });
 }

@@ -1,90 +1,208 @@
-import { type ObjectKey, shortName } from "../api/object-key.ts";
+import { byCodeUnit } from "../api/order.ts";
+import { printable } from "../api/printable.ts";
 import { type Condition, observed } from "../compile/conditions.ts";
 import { classOf } from "../compile/problems.ts";
 import type { Verdict } from "../compile/verdicts.ts";
-import { HTTPS_LISTENER } from "../envoy/listeners.ts";
+import { HTTP_LISTENER, HTTPS_LISTENER } from "../envoy/listeners.ts";
 import { httpScope, httpsScope } from "../envoy/names.ts";
-import type { Translator } from "../translate/translator.ts";
+import type { Standing } from "../status/wish.ts";
 import type { Cache, ResourceType } from "../xds/cache.ts";
 import { nameOfEnvoy } from "../xds/envoys.ts";
 import type { XdsServer } from "../xds/server.ts";
+import type { ObjectHosts } from "./object-hosts.ts";
 
-type ResourceName = { readonly type: ResourceType; readonly name: string };
+/** The condition `Programmed`, and what is still to be expected of it. */
+export type Programmed = {
+  readonly condition: Condition;
+  readonly standing: Standing;
+};
+
+/** What keeps one Envoy from running a host as it is now. */
+export type Trouble = {
+  readonly envoy: string;
+  readonly type: ResourceType;
+  readonly name: string;
+  /** Of a cluster: the namespace of its Service, the only one whose objects can have named it. */
+  readonly namespace: string | undefined;
+  /** Keys of the objects that the resource was made of. */
+  readonly origins: readonly string[];
+  /** Envoy's words; undefined: it has not answered yet. */
+  readonly refusal: string | undefined;
+};
+
+type Accepting = Pick<XdsServer, "acceptances" | "connected">;
+
+/** Whether every connected Envoy runs what objects say, looked up when somebody asks: it costs the object's own hosts. */
+export class ProgrammedNow {
+  /** How many resources were looked at so far, for proving that work follows the question. */
+  examined = 0;
+  readonly #hosts: ObjectHosts;
+  readonly #cache: Cache;
+  readonly #xds: Accepting;
+
+  constructor(hosts: ObjectHosts, cache: Cache, xds: Accepting) {
+    this.#hosts = hosts;
+    this.#cache = cache;
+    this.#xds = xds;
+  }
+
+  of(verdict: Verdict): Programmed {
+    const hosts = concernedHosts(verdict, this.#hosts);
+    const troubles = hosts.map((host) => [host, this.troubles(host)] as const);
+    return programmedOf(verdict, { isServed: hosts.length > 0, connected: this.#xds.connected, troubles });
+  }
+
+  /** What stands in the way of one host, in every connected Envoy. */
+  troubles(host: string): readonly Trouble[] {
+    const scopes = [httpScope(host), httpsScope(host)].flatMap((name) => this.#look("scopedRoute", name));
+    const inListener = this.#hosts.record(host)?.inListener ?? "no";
+    const isSecure = inListener !== "no" || this.#cache.get("scopedRoute", httpsScope(host)) !== undefined;
+    return [
+      ...scopes.flatMap(({ troubles }) => troubles),
+      ...this.#listener(HTTP_LISTENER, true),
+      // Hosts that do not stand in it are not concerned by its changes: any version of it serves them.
+      ...(isSecure ? this.#listener(HTTPS_LISTENER, inListener === "no") : []),
+      ...this.#look("secret", host).flatMap(({ troubles }) => troubles),
+      ...[...new Set(scopes.flatMap(({ clusters }) => clusters))].flatMap((name) =>
+        this.#look("cluster", name).flatMap(({ troubles }) => troubles),
+      ),
+    ];
+  }
+
+  #listener(name: string, anyVersion: boolean): readonly Trouble[] {
+    return this.#look("listener", name, anyVersion).flatMap(({ troubles }) => troubles);
+  }
+
+  /** At most one item: none for a resource that is not there. */
+  #look(
+    type: ResourceType,
+    name: string,
+    anyVersion: boolean = false,
+  ): readonly { readonly clusters: readonly string[]; readonly troubles: readonly Trouble[] }[] {
+    const resource = this.#cache.get(type, name)?.resource;
+    if (resource === undefined) return [];
+    this.examined++;
+    const namespace = type === "cluster" ? name.split("/")[0] : undefined;
+    const troubles: Trouble[] = [];
+    for (const { envoy, acceptance } of this.#xds.acceptances(type, name)) {
+      if (acceptance.kind === "accepted" || (anyVersion && acceptance.runsAnother)) continue;
+      // What leads to a cluster follows it, and its own acknowledgement hangs on the endpoints of everybody else.
+      if (acceptance.kind === "pending" && type === "cluster") continue;
+      const refusal = acceptance.kind === "refused" ? acceptance.message : undefined;
+      troubles.push({
+        envoy: printable(nameOfEnvoy(envoy).slice(0, MAX_NAME_LENGTH)),
+        type,
+        name,
+        namespace,
+        origins: resource.origins,
+        refusal,
+      });
+    }
+    return [{ clusters: resource.clusters, troubles }];
+  }
+}
+
+/** The hosts whose resources decide whether an object is programmed. */
+export function concernedHosts(verdict: Verdict, hosts: ObjectHosts): readonly string[] {
+  const isConcerned = concern(verdict);
+  return [...hosts.of(verdict.object)].filter(([, serves]) => isConcerned(serves)).map(([host]) => host);
+}
 
 /**
- * Whether every connected Envoy runs what an object says, for all objects at once: a function from a verdict to its
- * condition `Programmed`.
+ * A valid object may have no route that serves, a root that only delegates for one. Of one that is ignored, something can be
+ * served all the same: below another parent, where it is in order.
  */
-export function programmedConditions(
-  translator: Translator,
-  cache: Cache,
-  xds: XdsServer,
-): (verdict: Verdict) => Condition {
-  const reachedBy = new Map<string, string[]>();
-  const servedBy = new Map<string, string[]>();
-  for (const { name, objects, routes } of translator.hosts()) {
-    for (const object of objects) push(reachedBy, object, name);
-    for (const object of new Set(routes.map(({ origin }) => origin.object))) push(servedBy, object, name);
-  }
-  return (verdict) => {
-    // A valid object may have no route that serves, a root that only delegates for one. Of one that is ignored, something
-    // can be served all the same: below another parent, where it is in order.
-    const isIgnored = verdict.problems.some((problem) => classOf(problem) === "A");
-    const hosts = (isIgnored ? servedBy : reachedBy).get(verdict.object) ?? [];
-    const state = hosts.length === 0 ? NOT_SERVED : acceptedState(resourcesOf(verdict.object, hosts, cache), xds);
-    return { type: "Programmed", ...state, ...observed(verdict) };
-  };
+export function concern({ problems }: Verdict): (serves: boolean) => boolean {
+  const isIgnored = problems.some((problem) => classOf(problem) === "A");
+  return (serves) => serves || !isIgnored;
 }
 
-function push(index: Map<string, string[]>, key: string, value: string): void {
-  const values = index.get(key);
-  if (values === undefined) index.set(key, [value]);
-  else values.push(value);
-}
-
-type State = Pick<Condition, "status" | "reason" | "message">;
-
-const NOT_SERVED: State = { status: "False", reason: "NotServed", message: "nothing of this object is served" };
-
-/** The scopes that the object has a part in, the certificates and the listener, and of their clusters those that it can have named. */
-function resourcesOf(object: ObjectKey, hosts: readonly string[], cache: Cache): readonly ResourceName[] {
-  const [namespace = ""] = shortName(object).split("/");
-  return hosts.flatMap((host): ResourceName[] => {
-    const scopes = [httpScope(host), httpsScope(host)].map((name): ResourceName => ({ type: "scopedRoute", name }));
-    // Everything of the secure port also needs its listener, where some hosts have a filter chain of their own.
-    const secure: readonly ResourceName[] = [
-      { type: "secret", name: host },
-      { type: "listener", name: HTTPS_LISTENER },
-    ];
-    const found = [...scopes, ...secure].flatMap(({ type, name }) => cache.get(type, name)?.resource ?? []);
-    const clusters = new Set(found.flatMap((resource) => resource.clusters));
-    const own = [...clusters].filter((cluster) => cluster.startsWith(`${namespace}/`));
-    return [...found, ...own.map((name): ResourceName => ({ type: "cluster", name }))];
+/** `troubles` by host, of the hosts that concern the object. */
+export function programmedOf(
+  verdict: Verdict,
+  {
+    isServed,
+    connected,
+    troubles,
+  }: {
+    readonly isServed: boolean;
+    readonly connected: number;
+    readonly troubles: Iterable<readonly [string, readonly Trouble[]]>;
+  },
+): Programmed {
+  const condition = (state: Pick<Condition, "status" | "reason" | "message">): Condition => ({
+    type: "Programmed",
+    ...state,
+    ...observed(verdict),
   });
-}
-
-function acceptedState(resources: readonly ResourceName[], xds: XdsServer): State {
-  let connected = 0;
+  if (!isServed) {
+    const message = "nothing of this object is served";
+    return { condition: condition({ status: "False", reason: "NotServed", message }), standing: "settled" };
+  }
+  if (connected === 0) {
+    const message = "no Envoy is connected";
+    return { condition: condition({ status: "Unknown", reason: "NoEnvoy", message }), standing: "unheard" };
+  }
+  const namespace = namespaceOf(verdict.object);
+  const refusals: string[] = [];
   const laggards = new Set<string>();
-  for (const { type, name } of resources) {
-    const answers = xds.acceptances(type, name);
-    connected = answers.length;
-    for (const { envoy, acceptance } of answers) {
-      const who = nameOfEnvoy(envoy);
-      if (acceptance.kind === "refused") {
-        return { status: "False", reason: "Refused", message: `Envoy ${who} refused ${name}: ${acceptance.message}` };
-      }
-      // What leads to a cluster follows it, and its own acknowledgement hangs on the endpoints of everybody else.
-      if (acceptance.kind === "pending" && type !== "cluster") laggards.add(who);
+  for (const [host, all] of troubles) {
+    for (const trouble of all) {
+      if (trouble.namespace !== undefined && trouble.namespace !== namespace) continue;
+      if (trouble.refusal === undefined) laggards.add(trouble.envoy);
+      else refusals.push(describeRefusal(trouble, trouble.refusal, host, verdict));
     }
   }
-  if (connected === 0) return { status: "Unknown", reason: "NoEnvoy", message: "no Envoy is connected" };
-  if (laggards.size > 0) {
-    return { status: "False", reason: "Pending", message: `not yet accepted by ${[...laggards].sort().join(", ")}` };
+  const [refusal] = refusals.sort(byCodeUnit);
+  if (refusal !== undefined) {
+    const standing = laggards.size === 0 ? "settled" : "refused";
+    return { condition: condition({ status: "False", reason: "Refused", message: refusal }), standing };
   }
-  return {
-    status: "True",
-    reason: "Accepted",
-    message: `accepted by ${connected} connected Envoy${connected === 1 ? "" : "s"}`,
-  };
+  if (laggards.size > 0) {
+    const message = `not yet accepted by ${nameSome([...laggards].sort(byCodeUnit))}`;
+    return { condition: condition({ status: "False", reason: "Pending", message }), standing: "pending" };
+  }
+  // No count: an Envoy that comes or goes must not rewrite every status.
+  const message = "accepted by every connected Envoy";
+  return { condition: condition({ status: "True", reason: "Accepted", message }), standing: "settled" };
+}
+
+const MAX_NAMED = 3;
+const MAX_NAME_LENGTH = 100;
+
+function nameSome(names: readonly string[]): string {
+  return `${names.slice(0, MAX_NAMED).join(", ")}${names.length > MAX_NAMED ? " and others" : ""}`;
+}
+
+/**
+ * What Envoy says may quote anything in the resource. It is for the owner of the host, and for those in whose namespace all
+ * of the resource was made; the listener holds hosts of everybody. See ADR 0013.
+ */
+function describeRefusal(
+  { envoy, type, name, namespace, origins }: Trouble,
+  words: string,
+  host: string,
+  verdict: Verdict,
+) {
+  const { object, fqdn } = verdict;
+  const isOwn =
+    namespace !== undefined ||
+    (type !== "listener" &&
+      (fqdn?.toLowerCase() === host || origins.every((origin) => namespaceOf(origin) === namespaceOf(object))));
+  const why = isOwn
+    ? `: ${printable(words)}`
+    : "; why is told in the log of Isoline alone, because others have a part in it";
+  return `Envoy ${envoy} refused the ${TYPE_NAMES[type]} ${name}${why}`;
+}
+
+const TYPE_NAMES: Readonly<Record<ResourceType, string>> = {
+  cluster: "cluster",
+  loadAssignment: "load assignment",
+  listener: "listener",
+  scopedRoute: "routes",
+  secret: "certificate",
+};
+
+function namespaceOf(key: string): string {
+  return key.split("/")[1] ?? "";
 }

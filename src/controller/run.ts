@@ -2,6 +2,8 @@ import type { AddressInfo } from "node:net";
 import type { ServerCredentials } from "@grpc/grpc-js";
 import { renameSecret } from "../envoy/secrets.ts";
 import type { Source, SourceListener } from "../sources/source.ts";
+import { SYSTEM_CLOCK } from "../status/clock.ts";
+import type { StatusSink } from "../status/reporter.ts";
 import type { Delta } from "../translate/translator.ts";
 import { Cache } from "../xds/cache.ts";
 import { nameOfEnvoy } from "../xds/envoys.ts";
@@ -9,7 +11,11 @@ import { AddressInUseError, type ServerReport, XdsServer } from "../xds/server.t
 import { Controller } from "./controller.ts";
 import { close, createHttpServer, listen } from "./http.ts";
 import type { Logger } from "./log.ts";
+import { ObjectHosts } from "./object-hosts.ts";
+import { ProgrammedNow } from "./programmed.ts";
+import { ProgrammedWatch } from "./programmed-watch.ts";
 import { type Settings, translateOptions } from "./settings.ts";
+import { Statuses } from "./statuses.ts";
 import type { Telemetry } from "./telemetry.ts";
 
 export type RunOptions = {
@@ -21,6 +27,8 @@ export type RunOptions = {
   /** Milliseconds since 1970. */
   readonly now: () => number;
   readonly onDelta?: (delta: Delta) => void;
+  /** Who is told what is to be said of objects; files have no place for it. */
+  readonly status?: (telemetry: Telemetry) => StatusSink;
 };
 
 /** Port 0 means any that is free. */
@@ -46,7 +54,23 @@ const EXPIRY_MS = 60 * 60 * 1000;
 export async function runController(options: RunOptions): Promise<RunningController> {
   const { log } = options;
   const cache = new Cache();
-  const controller = new Controller({ ...options, translate: translateOptions(options.settings), cache });
+  const translate = translateOptions(options.settings);
+  const hosts = new ObjectHosts();
+  const controller = new Controller({
+    log,
+    translate,
+    cache,
+    now: options.now,
+    onDelta: (delta) => {
+      for (const name of delta.hosts) {
+        const { translator } = controller;
+        const objects = hosts.replace(name, translator.host(name), translator.isInListener(name));
+        statuses?.hostChanged(name, objects);
+      }
+      statuses?.changed(delta);
+      options.onDelta?.(delta);
+    },
+  });
   const count = controller.telemetry.xds(() => xds.streams());
   const xds: XdsServer = new XdsServer({
     cache,
@@ -57,12 +81,27 @@ export async function runController(options: RunOptions): Promise<RunningControl
     onReport: (report) => {
       count(report);
       tell(report, log);
+      statuses?.report(report);
     },
   });
-  const http = createHttpServer({ controller, cache, xds, now: options.now });
+  const programmed = new ProgrammedNow(hosts, cache, xds);
+  const statuses =
+    options.status &&
+    new Statuses({
+      translator: controller.translator,
+      watch: new ProgrammedWatch({
+        now: programmed,
+        hosts,
+        connected: () => xds.connected,
+        hostsReading: (object) => controller.translator.hostsReading(object),
+      }),
+      sink: options.status(controller.telemetry),
+      clock: { ...SYSTEM_CLOCK, now: options.now },
+    });
+  const http = createHttpServer({ controller, programmed, xds, now: options.now });
   controller.telemetry.observe({
     translator: controller.translator,
-    connectedEnvoys: () => xds.streams().length,
+    connectedEnvoys: () => xds.connected,
     isSynced: () => controller.isSynced,
   });
   const xdsPort = await listening("xDS server", options.xds, () => xds.start(options.xds.address, options.xds.port));
@@ -72,9 +111,20 @@ export async function runController(options: RunOptions): Promise<RunningControl
     await xds.stop();
     throw error;
   }
-  const source = options.source(controller.listener, controller.telemetry);
+  const { synced, ...listener } = controller.listener;
+  const sourceListener: SourceListener = {
+    ...listener,
+    synced: () => {
+      synced();
+      statuses?.start();
+    },
+  };
+  const source = options.source(sourceListener, controller.telemetry);
   source.start();
-  const expiries = setInterval(() => controller.lookAtExpiries(), EXPIRY_MS).unref();
+  const expiries = setInterval(() => {
+    controller.lookAtExpiries();
+    statuses?.lookAtExpiries();
+  }, EXPIRY_MS).unref();
   return {
     controller,
     cache,
@@ -85,6 +135,7 @@ export async function runController(options: RunOptions): Promise<RunningControl
     stop: async () => {
       clearInterval(expiries);
       await source.stop();
+      statuses?.stop();
       await Promise.all([xds.stop(), close(http)]);
     },
   };
@@ -138,6 +189,9 @@ function tell(report: ServerReport, log: Logger): void {
         { envoy: who, type: facts.type, set: facts.set.length, removed: facts.removed.length, bytes: facts.bytes },
         "sent",
       );
+      return;
+    case "claimed":
+      log.debug({ envoy: who, type: facts.type, resources: facts.resources }, "held from before");
       return;
     case "accepted":
       log.debug({ envoy: who, type: facts.type, resources: facts.resources.length }, "accepted");

@@ -1,5 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { ReflectorEvent } from "../kube/reflector.ts";
+import type { EventReport } from "../status/reporter.ts";
+import type { WriteReport } from "../status/writer.ts";
 import type { Translator } from "../translate/translator.ts";
 import { nameOfEnvoy } from "../xds/envoys.ts";
 import type { ServerReport, StreamLoad } from "../xds/server.ts";
@@ -144,11 +146,43 @@ export class Telemetry {
           this.bugs.inc();
           return;
         case "accepted":
+        case "claimed":
         case "malformed":
         case "sent":
         case "unknownType":
           return;
       }
+    };
+  }
+
+  /** What is counted of the statuses and Events that are written. */
+  statuses(waiting: () => number): {
+    readonly write: (report: WriteReport) => void;
+    readonly event: (report: EventReport) => void;
+  } {
+    const writes = new Counter({
+      name: "isoline_status_writes_total",
+      help: "Attempts to write a status, by what came of them.",
+      labelNames: ["result"],
+      registers: [this.registry],
+    });
+    const events = new Counter({
+      name: "isoline_events_total",
+      help: "Kubernetes Events that were made or dropped.",
+      labelNames: ["result"],
+      registers: [this.registry],
+    });
+    new Gauge({
+      name: "isoline_statuses_waiting",
+      help: "Statuses that wait to be written.",
+      registers: [this.registry],
+      collect: function collect() {
+        this.set(waiting());
+      },
+    });
+    return {
+      write: ({ kind }) => writes.inc({ result: kind }),
+      event: ({ kind }) => events.inc({ result: kind }),
     };
   }
 

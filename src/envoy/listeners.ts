@@ -51,11 +51,12 @@ export type ListenerOptions = {
   readonly redirectPort: number | undefined;
 };
 
+export const HTTP_LISTENER = "http";
 export const HTTPS_LISTENER = "https";
 
 /** The listener of the insecure port. It depends on no object, so that no change of a host ever touches it. */
 export function httpListenerDraft(options: ListenerOptions): Draft {
-  return listenerDraft("http", () => ({
+  return listenerDraft(HTTP_LISTENER, () => ({
     address: socketAddress(options.address, options.httpPort),
     filterChains: [{ filters: [connectionManager("http", httpScope("%REQ(:AUTHORITY)%"), options)] }],
   }));

@@ -35,6 +35,11 @@ export function httpsScope(host: string): string {
   return `s|${host}`;
 }
 
+/** The host that a scope is for. */
+export function hostOfScope(scope: string): string {
+  return scope.slice(scope.indexOf("|") + 1);
+}
+
 /** Name of the 421 for a request whose Host is not the server name of its connection. */
 export const MISDIRECTED = "misdirected";
 

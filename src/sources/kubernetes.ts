@@ -10,7 +10,7 @@ import { resourcePath } from "../kube/resource-path.ts";
 import type { Place, Source, SourceListener, SourceProblem } from "./source.ts";
 
 /** What the API server holds as the status of an object, for whoever writes it: no decoder looks at a status. */
-export type SeenStatus = { readonly uid: string; readonly status: unknown };
+export type SeenStatus = { readonly uid: string; readonly resourceVersion: string; readonly status: unknown };
 
 export type StatusListener = {
   readonly wants: (key: ObjectKey) => boolean;
@@ -125,7 +125,8 @@ function decoded(kind: Kind, key: ObjectKey, change: ReflectedChange): ObjectCha
 function statusOf(change: ReflectedChange): SeenStatus | undefined {
   if (change.kind === "deleted") return undefined;
   const { metadata, status } = fields(change.raw);
-  return { uid: String(fields(metadata).uid), status };
+  const { uid, resourceVersion } = fields(metadata);
+  return { uid: String(uid), resourceVersion: String(resourceVersion), status };
 }
 
 function apiVersionOf({ apiVersions: [first = ""] }: Kind): string {

@@ -16,7 +16,7 @@ import { loadAssignmentName } from "../envoy/names.ts";
 import type { Digest, Draft, Resource } from "../envoy/resource.ts";
 import { hostDrafts } from "../envoy/scoped-routes.ts";
 import type * as ir from "../ir/ir.ts";
-import { Store, type Touched } from "../store/store.ts";
+import { objectFact, Store, type Touched } from "../store/store.ts";
 import type { Unit } from "../store/view.ts";
 import { MergedFindings } from "./merged-findings.ts";
 import { Readers, RecordingView } from "./recorded-reads.ts";
@@ -139,6 +139,17 @@ export class Translator {
       host !== undefined && isServed(host) ? [host] : [],
     );
     return hosts.sort((a, b) => byCodeUnit(a.name, b.name));
+  }
+
+  /** Whether the host stands in the listener of the secure port, so that its changes are changes of that. */
+  isInListener(name: string): boolean {
+    const unit = name as Unit;
+    return this.#exceptions.has(unit) || (this.#secure.has(unit) && this.#exceptions.has(wildcardOf(unit)));
+  }
+
+  /** Names of the hosts that looked at this object when they were last compiled. */
+  hostsReading(object: ObjectKey): ReadonlySet<string> {
+    return this.#readers.of([objectFact(object)]);
   }
 
   verdicts(): ReadonlyMap<ObjectKey, Verdict> {

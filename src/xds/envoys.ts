@@ -36,11 +36,11 @@ export type TypeStatus = {
 
 export type EnvoyStatus = EnvoyIdentity & { readonly types: readonly TypeStatus[] };
 
-/** What one Envoy does with the current version of a resource. */
+/** What one Envoy does with the current version of a resource. With `runsAnother` it goes on with one that it accepted before. */
 export type Acceptance =
   | { readonly kind: "accepted" }
-  | { readonly kind: "pending" }
-  | { readonly kind: "refused"; readonly message: string };
+  | { readonly kind: "pending"; readonly runsAnother: boolean }
+  | { readonly kind: "refused"; readonly runsAnother: boolean; readonly message: string };
 
 /** Walks over all names: for a page somebody looks at, not for every change. */
 export function typeStatuses(cache: Cache, stream: XdsStream): readonly TypeStatus[] {
@@ -65,10 +65,14 @@ export function typeStatuses(cache: Cache, stream: XdsStream): readonly TypeStat
 export function acceptance(cache: Cache, stream: XdsStream, type: ResourceType, name: string): Acceptance {
   const item = stream.ledger(type).items.get(name);
   const version = cache.get(type, name)?.resource.version;
-  if (version === undefined) return { kind: item === undefined || item.accepted === GONE ? "accepted" : "pending" };
+  const runsAnother = item?.accepted !== undefined && item.accepted !== GONE;
+  if (version === undefined) {
+    return item === undefined || item.accepted === GONE ? { kind: "accepted" } : { kind: "pending", runsAnother };
+  }
   // A secret is sent when it is asked for: of one that was not, there is nothing to accept.
   if (type === "secret" && !item?.subscribed) return { kind: "accepted" };
-  if (item?.refused?.version === version) return { kind: "refused", message: item.refused.message };
+  if (item?.refused?.version === version) return { kind: "refused", runsAnother, message: item.refused.message };
   // Acknowledged alone is not enough: after the refusal of a larger response it is unknown what of it Envoy runs.
-  return { kind: stream.ledger(type).isAccepted(name) && item?.sent === version ? "accepted" : "pending" };
+  const isAccepted = stream.ledger(type).isAccepted(name) && item?.sent === version;
+  return isAccepted ? { kind: "accepted" } : { kind: "pending", runsAnother };
 }

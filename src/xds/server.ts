@@ -149,6 +149,11 @@ export class XdsServer {
     }));
   }
 
+  /** How many Envoys are connected. */
+  get connected(): number {
+    return this.#connections.size;
+  }
+
   /** What each connected Envoy does with the current version of a resource. */
   acceptances(
     type: ResourceType,

@@ -14,6 +14,8 @@ export type StreamEvent =
 /** What an Envoy said, for logs, metrics and status. */
 export type Report =
   | { readonly kind: "accepted"; readonly type: ResourceType; readonly resources: readonly NamedVersion[] }
+  /** It told how many resources of a type it holds from before this stream; those that are current count as accepted. */
+  | { readonly kind: "claimed"; readonly type: ResourceType; readonly resources: number }
   | {
       /** This resource is the culprit of a refused response, and is not sent again until it changes. */
       readonly kind: "refused";

@@ -104,6 +104,8 @@ export class XdsStream {
     }
     // First the subscriptions: what Envoy asks for now it did not have when it took the response.
     takeSubscriptions(this.#state, type, request, this.#nowMs);
+    const claims = request.initialVersions.length;
+    if (claims > 0) this.#reports.push({ kind: "claimed", type, resources: claims });
     if (request.nonce !== "") this.#takeAnswer(type, request);
   }
 

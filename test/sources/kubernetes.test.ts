@@ -145,11 +145,12 @@ test("statuses are seen as they are, of the objects whose status is wanted", asy
   cluster.of("IngressRoute").apply(object("a", { status: { currentStatus: "invalid" } }));
   cluster.of("IngressRoute").remove("n", "a");
   await eventually(() => expect(seen).toHaveLength(4));
+  const resourceVersion: unknown = expect.stringMatching(/^\d+$/);
   expect(seen.sort(([a], [b]) => (a < b ? -1 : 1))).toEqual([
-    ["IngressRoute/n/a", { uid: "a", status: { currentStatus: "valid" } }],
-    ["IngressRoute/n/a", { uid: "a", status: { currentStatus: "invalid" } }],
+    ["IngressRoute/n/a", { uid: "a", resourceVersion, status: { currentStatus: "valid" } }],
+    ["IngressRoute/n/a", { uid: "a", resourceVersion, status: { currentStatus: "invalid" } }],
     ["IngressRoute/n/a", undefined],
-    ["Service/n/envoy", { uid: "envoy", status: { loadBalancer: {} } }],
+    ["Service/n/envoy", { uid: "envoy", resourceVersion, status: { loadBalancer: {} } }],
   ]);
   expect(source.locate()).toBeUndefined();
   expect(told.objects.has(objectKey("Service", "n", "a"))).toBe(true);

@@ -44,6 +44,11 @@ export class Link {
     envoy.connect();
   }
 
+  /** Ends the stream for good. */
+  close(): void {
+    this.#stream.on({ kind: "closed" }, this.#nowMs);
+  }
+
   stall(): void {
     this.#stalled = true;
   }

@@ -1,0 +1,109 @@
+import type { ObjectKey } from "../api/object-key.ts";
+import { objectKey, shortName } from "../api/object-key.ts";
+import type { KubeClient } from "../kube/client.ts";
+import { KubernetesSource, type StatusListener } from "../sources/kubernetes.ts";
+import type { Source, SourceListener } from "../sources/source.ts";
+import { type Clock, SYSTEM_CLOCK } from "../status/clock.ts";
+import { type LoadBalancer, StatusReporter, type StatusSink } from "../status/reporter.ts";
+import type { WriteReport } from "../status/writer.ts";
+import type { Logger } from "./log.ts";
+import type { Telemetry } from "./telemetry.ts";
+
+export type ClusterOptions = {
+  readonly client: KubeClient;
+  /** What is written to the status of Ingresses. */
+  readonly loadBalancer: LoadBalancer;
+  /** Which replica this is. */
+  readonly instance: string;
+  /** Whether this replica is the one that writes: asked before every write. */
+  readonly isLeading: () => boolean;
+  readonly log: Logger;
+  readonly clock?: Clock;
+};
+
+/** What ties a controller to a cluster: where its objects come from, and where is written what is to be said of them. */
+export class Cluster {
+  readonly #options: ClusterOptions;
+  #reporter: StatusReporter | undefined;
+
+  constructor(options: ClusterOptions) {
+    this.#options = options;
+  }
+
+  /** For `RunOptions`. */
+  readonly status = (telemetry: Telemetry): StatusSink => {
+    const { client, loadBalancer, instance, isLeading, log, clock = SYSTEM_CLOCK } = this.#options;
+    const counts = telemetry.statuses(() => reporter.waiting);
+    const reporter = new StatusReporter({
+      ...{ client, loadBalancer, instance, isLeading, clock },
+      random: Math.random,
+      onWrite: (report) => {
+        counts.write(report);
+        logWrite(report, log);
+      },
+      onEvent: (report) => {
+        counts.event(report);
+        if (report.kind === "dropped") log.debug({ object: report.object, err: report.error }, "an Event was dropped");
+      },
+    });
+    this.#reporter = reporter;
+    return reporter;
+  };
+
+  /** For `RunOptions`. */
+  readonly source = (listener: SourceListener, telemetry: Telemetry): Source => {
+    const observer = telemetry.kubernetes(() => performance.now());
+    return new KubernetesSource({ client: this.#options.client, observer, statuses: this.#statuses() }, listener);
+  };
+
+  /** To be told when that changes. */
+  leading(isLeading: boolean): void {
+    this.#reporter?.leading(isLeading);
+  }
+
+  /** Resolves when no write is on its way. */
+  async stop(): Promise<void> {
+    await this.#reporter?.stop();
+  }
+
+  #statuses(): StatusListener {
+    const { loadBalancer } = this.#options;
+    const service =
+      loadBalancer.kind === "service" ? objectKey("Service", loadBalancer.namespace, loadBalancer.name) : undefined;
+    return {
+      wants: (key) => key.startsWith("IngressRoute/") || key.startsWith("Ingress/") || key === service,
+      seen: (key, status) => {
+        if (key === service) this.#reporter?.observeLoadBalancer(status);
+        else this.#reporter?.observe(key, status);
+      },
+    };
+  }
+}
+
+function logWrite(report: WriteReport, log: Logger): void {
+  const object: { readonly object: string } = { object: nameOf(report.key) };
+  switch (report.kind) {
+    case "written":
+      log.debug(object, "status written");
+      return;
+    case "retried":
+      log.warn({ ...object, err: report.error, inMs: Math.round(report.inMs) }, "a status could not be written yet");
+      return;
+    case "dropped":
+      // That the object is gone or another is no trouble.
+      if (report.error.status === 422) log.error({ ...object, err: report.error }, "the API server refused a status");
+      else log.debug({ ...object, err: report.error }, "a status was for an object that is gone");
+      return;
+    case "altered":
+      log.error(
+        object,
+        "the API server keeps only parts of a status: is the CustomResourceDefinition that of this version?",
+      );
+      return;
+  }
+}
+
+function nameOf(key: ObjectKey): string {
+  const [kind = ""] = key.split("/");
+  return `${kind} ${shortName(key)}`;
+}

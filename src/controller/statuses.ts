@@ -1,0 +1,151 @@
+import type { ObjectKey } from "../api/object-key.ts";
+import { conditionsOf } from "../compile/conditions.ts";
+import { expiryWarning } from "../compile/tls.ts";
+import type { Verdict } from "../compile/verdicts.ts";
+import type { Clock } from "../status/clock.ts";
+import type { StatusSink } from "../status/reporter.ts";
+import type { Delta, Translator } from "../translate/translator.ts";
+import type { ServerReport } from "../xds/server.ts";
+import type { ProgrammedWatch } from "./programmed-watch.ts";
+
+export type StatusesOptions = {
+  readonly translator: Translator;
+  readonly watch: ProgrammedWatch;
+  readonly sink: StatusSink;
+  readonly clock: Clock;
+};
+
+/** Shortly before a status that waits for Envoys is written without them, and then again and again while it waits. */
+const DOUBT_MS = 900;
+const DOUBT_AGAIN_MS = 10_000;
+
+/** What there is to say at this time of the end of a certificate that an object brings. */
+export function expiryOf({ object, fqdn }: Verdict, translator: Translator, nowMs: number): string | undefined {
+  const certificate = fqdn === undefined ? undefined : translator.host(fqdn.toLowerCase())?.tls?.certificate;
+  // Another root may hold the host.
+  if (certificate === undefined || certificate.origin.object !== object) return undefined;
+  return expiryWarning(certificate, nowMs);
+}
+
+/**
+ * Tells a sink what is to be said of objects whenever that may have changed: after a batch of changes, when Envoys answer,
+ * and as time passes. All that happens in one turn of the event loop is told once.
+ */
+export class Statuses {
+  readonly #options: StatusesOptions;
+  readonly #stale = new Set<ObjectKey>();
+  readonly #staleIngresses = new Set<ObjectKey>();
+  /** Of objects that wait for Envoys: how to prevent the next doubt. */
+  readonly #doubts = new Map<ObjectKey, () => void>();
+  /** By object: what was last said of its certificate's end. */
+  readonly #expiries = new Map<ObjectKey, string>();
+  #isStarted = false;
+  #flushing: NodeJS.Immediate | undefined;
+
+  constructor(options: StatusesOptions) {
+    this.#options = options;
+  }
+
+  /** Everything has been read. */
+  start(): void {
+    this.#isStarted = true;
+    const { translator } = this.#options;
+    for (const key of translator.verdicts().keys()) this.#stale.add(key);
+    for (const key of translator.ingresses().keys()) this.#staleIngresses.add(key);
+    this.#flushSoon();
+  }
+
+  stop(): void {
+    this.#isStarted = false;
+    clearImmediate(this.#flushing);
+    this.#flushing = undefined;
+    for (const cancel of this.#doubts.values()) cancel();
+    this.#doubts.clear();
+  }
+
+  /** A host is served in another way, and these are the objects that have or had a say in it. */
+  hostChanged(host: string, objects: Iterable<ObjectKey>): void {
+    this.#options.watch.changed(host, objects);
+  }
+
+  /** After its resources are in the cache, and its hosts were told. */
+  changed({ verdicts, ingresses }: Delta): void {
+    if (!this.#isStarted) return;
+    for (const key of verdicts.keys()) this.#stale.add(key);
+    for (const key of ingresses.keys()) this.#staleIngresses.add(key);
+    this.#flushSoon();
+  }
+
+  /** Certificates come to their end without anything changing. To be called now and then. */
+  lookAtExpiries(): void {
+    const { translator, clock } = this.#options;
+    for (const [key, verdict] of translator.verdicts()) {
+      if (expiryOf(verdict, translator, clock.now()) !== this.#expiries.get(key)) this.#stale.add(key);
+    }
+    this.#flushSoon();
+  }
+
+  /** What an Envoy has done. */
+  report(report: ServerReport): void {
+    if (this.#options.watch.report(report)) this.#flushSoon();
+  }
+
+  #flushSoon(): void {
+    // Until everything has been read, what is known is not the truth.
+    if (!this.#isStarted) return;
+    this.#flushing ??= setImmediate(() => {
+      this.#flushing = undefined;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    const { translator, watch, sink } = this.#options;
+    const stale = new Set([...this.#stale, ...watch.take()]);
+    this.#stale.clear();
+    for (const key of stale) this.#tell(key, translator.verdicts().get(key));
+    for (const key of this.#staleIngresses) sink.ingress(key, translator.ingresses().get(key));
+    this.#staleIngresses.clear();
+  }
+
+  #tell(key: ObjectKey, verdict: Verdict | undefined): void {
+    const { translator, watch, sink, clock } = this.#options;
+    if (verdict === undefined) {
+      watch.forget(key);
+      this.#expiries.delete(key);
+      this.#trust(key);
+      sink.ingressRoute(key, undefined);
+      return;
+    }
+    const expiry = expiryOf(verdict, translator, clock.now());
+    if (expiry === undefined) this.#expiries.delete(key);
+    else this.#expiries.set(key, expiry);
+    const { condition, standing } = watch.of(verdict);
+    if (standing === "pending" || standing === "refused") this.#doubtLater(key, DOUBT_MS);
+    else this.#trust(key);
+    const { currentStatus, description } = verdict;
+    const conditions = conditionsOf(verdict, expiry);
+    sink.ingressRoute(key, {
+      kind: "IngressRoute",
+      ...{ currentStatus, description, conditions },
+      ...{ programmed: condition, standing },
+    });
+  }
+
+  /** Answers are followed as they come, and should one have been missed, the object must not wait for it for ever. */
+  #doubtLater(key: ObjectKey, ms: number): void {
+    if (this.#doubts.has(key)) return;
+    const cancel = this.#options.clock.after(ms, () => {
+      this.#doubts.delete(key);
+      this.#options.watch.doubt(key);
+      this.#doubtLater(key, DOUBT_AGAIN_MS);
+      this.#flushSoon();
+    });
+    this.#doubts.set(key, cancel);
+  }
+
+  #trust(key: ObjectKey): void {
+    this.#doubts.get(key)?.();
+    this.#doubts.delete(key);
+  }
+}

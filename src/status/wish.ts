@@ -1,0 +1,27 @@
+import type { Condition } from "../compile/conditions.ts";
+import type { Verdict } from "../compile/verdicts.ts";
+
+/** What the status of an object should be. */
+export type Wish = IngressRouteWish | IngressWish;
+
+export type IngressRouteWish = {
+  readonly kind: "IngressRoute";
+  readonly currentStatus: Verdict["currentStatus"];
+  readonly description: string;
+  /** All but `Programmed`. */
+  readonly conditions: readonly Condition[];
+  readonly programmed: Condition;
+  readonly standing: Standing;
+};
+
+/** Where the clients of an Ingress find it. */
+export type IngressWish = { readonly kind: "Ingress"; readonly addresses: readonly Address[] };
+
+export type Address = { readonly ip: string } | { readonly hostname: string };
+
+/**
+ * What is still to be expected of `Programmed`. `settled`: every connected Envoy has accepted or refused everything.
+ * `refused`: one has refused something, and others have not answered. `pending`: some have not answered. `unheard`: there
+ * is no Envoy to answer.
+ */
+export type Standing = "settled" | "refused" | "pending" | "unheard";

@@ -1,0 +1,417 @@
+import { KINDS } from "../api/kinds.ts";
+import type { ObjectKey } from "../api/object-key.ts";
+import { sameValue } from "../api/same-value.ts";
+import { backoffMs } from "../kube/backoff.ts";
+import type { KubeClient } from "../kube/client.ts";
+import { ApiError } from "../kube/errors.ts";
+import { resourcePath } from "../kube/resource-path.ts";
+import type { Clock } from "./clock.ts";
+import {
+  type Decision,
+  decideIngressRoute,
+  type HoldOptions,
+  readIngressRouteStatus,
+  type SeenIngressRouteStatus,
+} from "./ingress-route-status.ts";
+import { decideIngress, readAddresses } from "./ingress-status.ts";
+import { isRecord } from "./read.ts";
+import { TokenBucket } from "./token-bucket.ts";
+import type { Address, IngressRouteWish, Wish } from "./wish.ts";
+
+/** An object as the API server holds it, as far as its status is concerned. */
+export type Seen = { readonly uid: string; readonly resourceVersion: string; readonly status: unknown };
+
+/** What became of an attempt to write, for logs and metrics. */
+export type WriteReport =
+  | {
+      readonly kind: "written";
+      readonly key: ObjectKey;
+      readonly uid: string;
+      /** The version that came of it, as far as it is known. */
+      readonly resourceVersion: string | undefined;
+      readonly wish: Wish;
+      /** The `currentStatus` of an IngressRoute that stood there before. */
+      readonly before: string | undefined;
+    }
+  | { readonly kind: "retried"; readonly key: ObjectKey; readonly error: unknown; readonly inMs: number }
+  /** The object is gone or another, or the status was refused: it is left until one of both changes. */
+  | { readonly kind: "dropped"; readonly key: ObjectKey; readonly error: ApiError }
+  /** The API server has made something else of it, a CustomResourceDefinition without these fields for one. */
+  | { readonly kind: "altered"; readonly key: ObjectKey };
+
+export type StatusWriterOptions = HoldOptions & {
+  readonly client: Pick<KubeClient, "request">;
+  /** Asked before every request: a lease can end before anybody was told. */
+  readonly isLeading: () => boolean;
+  readonly clock: Clock;
+  /** From 0 up to 1. */
+  readonly random: () => number;
+  readonly perSecond: number;
+  readonly burst: number;
+  readonly concurrency: number;
+  readonly onReport: (report: WriteReport) => void;
+};
+
+export const WRITER_DEFAULTS = { holdMs: 1000, laggardMs: 10_000, perSecond: 50, burst: 200, concurrency: 8 } as const;
+
+const TIMEOUT_MS = 10_000;
+/** When to ask again whether a lease that looked lost has been renewed after all. */
+const LEASE_LOOK_MS = 500;
+
+type SeenStatus =
+  | { readonly kind: "IngressRoute"; readonly status: SeenIngressRouteStatus }
+  | { readonly kind: "Ingress"; readonly addresses: readonly Address[] | undefined };
+
+type SeenObject = { readonly uid: string; readonly resourceVersion: string; readonly found: SeenStatus };
+
+type Draft = { readonly wish: Wish; readonly found: SeenStatus; readonly status: unknown };
+
+type Entry = {
+  wish: Wish | undefined;
+  seen: SeenObject | undefined;
+  /** Since when the wish waits for Envoys, on the monotonic clock. */
+  unsettledMs: number | undefined;
+  isWriting: boolean;
+  attempts: number;
+  /** A timer runs until the next attempt, or the next look. */
+  timer: { readonly why: "retry" | "wait"; readonly cancel: () => void } | undefined;
+  /** What was tried last: the same times are sent again, so that a lost answer costs no second change. */
+  draft: Draft | undefined;
+  /** A wish and a status that writing does not bring together. */
+  futile: Draft | undefined;
+};
+
+/**
+ * Writes what the status of objects should be where it is something else, while this replica leads. One write for each
+ * difference: what was written counts as seen, and what comes from the watch counts if it is newer.
+ */
+export class StatusWriter {
+  readonly #options: StatusWriterOptions;
+  readonly #bucket: TokenBucket;
+  readonly #entries = new Map<ObjectKey, Entry>();
+  /** Keys that have something to be written, in the order in which that was found. */
+  readonly #due = new Set<ObjectKey>();
+  #isLeading = false;
+  #isStopped = false;
+  #writing = new Set<Promise<void>>();
+  /** Ends the requests of a term of leadership. */
+  #term = new AbortController();
+  #notBeforeMs = 0;
+  /** How many requests failed since the last one that did not. */
+  #failures = 0;
+  #pumpTimer: (() => void) | undefined;
+
+  constructor(options: StatusWriterOptions) {
+    this.#options = options;
+    this.#bucket = new TokenBucket(options);
+  }
+
+  /** How many statuses wait to be written. */
+  get waiting(): number {
+    return this.#due.size + this.#writing.size;
+  }
+
+  /** What the watch says; undefined: the object is gone. */
+  observe(key: ObjectKey, seen: Seen | undefined): void {
+    if (seen === undefined) {
+      const entry = this.#entries.get(key);
+      if (entry === undefined) return;
+      entry.seen = undefined;
+      this.#rest(key, entry);
+      this.#forgetIfEmpty(key, entry);
+      return;
+    }
+    const entry = this.#entry(key);
+    if (entry.seen?.uid === seen.uid && isOlder(seen.resourceVersion, entry.seen.resourceVersion)) return;
+    this.#take(entry, { uid: seen.uid, resourceVersion: seen.resourceVersion, found: readStatus(key, seen.status) });
+    this.#consider(key, entry);
+  }
+
+  /** What the status should be; undefined: whatever it is. */
+  wish(key: ObjectKey, wish: Wish | undefined): void {
+    const entry = this.#entry(key);
+    if (wish === undefined) {
+      entry.wish = undefined;
+      entry.unsettledMs = undefined;
+      this.#rest(key, entry);
+      this.#forgetIfEmpty(key, entry);
+      return;
+    }
+    if (!sameValue(entry.wish, wish)) {
+      if (!this.#isHeld(entry) && saysMore(entry.wish, wish)) entry.unsettledMs = undefined;
+      entry.wish = wish;
+    }
+    this.#consider(key, entry);
+  }
+
+  leading(isLeading: boolean): void {
+    if (this.#isLeading === isLeading || this.#isStopped) return;
+    this.#isLeading = isLeading;
+    this.#term.abort();
+    this.#term = new AbortController();
+    this.#notBeforeMs = 0;
+    this.#failures = 0;
+    this.#cancelPump();
+    for (const [key, entry] of this.#entries) {
+      this.#rest(key, entry);
+      entry.futile = undefined;
+      if (!isLeading) continue;
+      entry.unsettledMs = undefined;
+      this.#consider(key, entry);
+    }
+  }
+
+  /** Resolves when no request is on its way any more. */
+  async stop(): Promise<void> {
+    this.leading(false);
+    this.#isStopped = true;
+    await Promise.all(this.#writing);
+  }
+
+  #entry(key: ObjectKey): Entry {
+    let entry = this.#entries.get(key);
+    if (entry === undefined) {
+      entry = {
+        wish: undefined,
+        seen: undefined,
+        unsettledMs: undefined,
+        isWriting: false,
+        attempts: 0,
+        timer: undefined,
+        draft: undefined,
+        futile: undefined,
+      };
+      this.#entries.set(key, entry);
+    }
+    return entry;
+  }
+
+  /** Whether its first second without the answers of Envoys is not over yet. */
+  #isHeld({ unsettledMs }: Entry): boolean {
+    return unsettledMs !== undefined && this.#options.clock.monotonicMs() - unsettledMs < this.#options.holdMs;
+  }
+
+  /** A status that is as it was stays the same value, which is how a draft of it is known. */
+  #take(entry: Entry, seen: SeenObject): void {
+    const { seen: before } = entry;
+    const isSame = before?.uid === seen.uid && sameValue(before.found, seen.found);
+    entry.seen = isSame ? { ...seen, found: before.found } : seen;
+  }
+
+  /** Nothing is to be done for it until it is considered again. */
+  #rest(key: ObjectKey, entry: Entry): void {
+    this.#due.delete(key);
+    entry.timer?.cancel();
+    entry.timer = undefined;
+    entry.attempts = 0;
+  }
+
+  #forgetIfEmpty(key: ObjectKey, { wish, seen, isWriting }: Entry): void {
+    if (wish === undefined && seen === undefined && !isWriting) this.#entries.delete(key);
+  }
+
+  /** Puts the object where it belongs: among those that are due, behind a timer, or nowhere. */
+  #consider(key: ObjectKey, entry: Entry): void {
+    // After an answer, and after a back-off, it is considered anyway.
+    if (!this.#isLeading || entry.isWriting || entry.timer?.why === "retry") return;
+    entry.timer?.cancel();
+    entry.timer = undefined;
+    this.#due.delete(key);
+    if (!isUnsettled(entry.wish)) entry.unsettledMs = undefined;
+    else entry.unsettledMs ??= this.#options.clock.monotonicMs();
+    const decision = this.#decide(entry);
+    switch (decision.kind) {
+      case "same":
+        this.#rest(key, entry);
+        entry.unsettledMs = undefined;
+        return;
+      case "wait":
+        this.#await(key, entry, "wait", decision.ms);
+        return;
+      case "write":
+        this.#due.add(key);
+        this.#pump();
+        return;
+    }
+  }
+
+  #decide({ wish, seen, unsettledMs, futile, draft }: Entry): Decision {
+    if (wish === undefined || seen === undefined) return { kind: "same" };
+    const { found } = seen;
+    if (futile?.wish === wish && futile.found === found) return { kind: "same" };
+    if (draft?.wish === wish && draft.found === found) return { kind: "write", status: draft.status };
+    if (wish.kind === "Ingress") return decideIngress(wish, found.kind === "Ingress" ? found.addresses : undefined);
+    if (found.kind !== "IngressRoute") return { kind: "same" };
+    const { clock } = this.#options;
+    const now = clock.monotonicMs();
+    return decideIngressRoute(wish, found.status, now - (unsettledMs ?? now), clock.now(), this.#options);
+  }
+
+  #await(key: ObjectKey, entry: Entry, why: "retry" | "wait", ms: number): void {
+    const cancel = this.#options.clock.after(ms, () => {
+      entry.timer = undefined;
+      this.#consider(key, entry);
+    });
+    entry.timer = { why, cancel };
+  }
+
+  #pump(): void {
+    const { clock, concurrency, isLeading } = this.#options;
+    this.#cancelPump();
+    for (const key of this.#due) {
+      if (this.#writing.size >= concurrency || !this.#isLeading) return;
+      const entry = this.#entries.get(key);
+      const decision = entry && this.#decide(entry);
+      if (entry === undefined || decision?.kind !== "write") {
+        this.#due.delete(key);
+        if (entry !== undefined) this.#consider(key, entry);
+        continue;
+      }
+      const now = clock.monotonicMs();
+      const pauseMs = isLeading() ? this.#notBeforeMs - now : LEASE_LOOK_MS;
+      const waitMs = pauseMs > 0 ? pauseMs : this.#bucket.take(now);
+      if (waitMs > 0) {
+        this.#pumpTimer = clock.after(waitMs, () => this.#pump());
+        return;
+      }
+      this.#due.delete(key);
+      const writing = this.#write(key, entry, decision.status).finally(() => {
+        this.#writing.delete(writing);
+        this.#pump();
+      });
+      this.#writing.add(writing);
+    }
+  }
+
+  #cancelPump(): void {
+    this.#pumpTimer?.();
+    this.#pumpTimer = undefined;
+  }
+
+  /** Never rejects. */
+  async #write(key: ObjectKey, entry: Entry, status: unknown): Promise<void> {
+    const { wish, seen } = entry;
+    if (wish === undefined || seen === undefined) return;
+    const draft: Draft = { wish, found: seen.found, status };
+    entry.isWriting = true;
+    entry.draft = draft;
+    const { signal } = this.#term;
+    try {
+      const answer = await this.#options.client.request({
+        method: "PATCH",
+        path: statusPath(key),
+        contentType: "application/merge-patch+json",
+        // Another object of the same name is refused: what is wished is not wished of that.
+        body: { metadata: { uid: seen.uid }, status },
+        timeoutMs: TIMEOUT_MS,
+        signal,
+      });
+      entry.isWriting = false;
+      this.#written(key, entry, draft, seen, answer);
+    } catch (error) {
+      entry.isWriting = false;
+      // Whoever leads now compares with what the watch says.
+      if (!signal.aborted) this.#failed(key, entry, draft, error);
+    }
+    if (!signal.aborted || this.#isLeading) this.#consider(key, entry);
+    this.#forgetIfEmpty(key, entry);
+  }
+
+  #written(key: ObjectKey, entry: Entry, draft: Draft, seen: SeenObject, answer: unknown): void {
+    const after = readAnswer(key, answer) ?? { ...seen, found: readStatus(key, draft.status) };
+    entry.attempts = 0;
+    entry.draft = undefined;
+    entry.unsettledMs = undefined;
+    this.#failures = 0;
+    // It may be gone meanwhile, or another, or the watch may have told of this write and of later ones.
+    const isCurrent = entry.seen?.uid === after.uid && !isOlder(after.resourceVersion, entry.seen.resourceVersion);
+    if (isCurrent) this.#take(entry, after);
+    const { found } = draft;
+    const before = found.kind === "IngressRoute" ? found.status.currentStatus : undefined;
+    const { uid, resourceVersion } = after;
+    this.#options.onReport({ kind: "written", key, uid, resourceVersion, wish: draft.wish, before });
+    if (isCurrent && entry.seen !== undefined && !isTaken(draft, after.found)) {
+      entry.futile = { ...draft, found: entry.seen.found };
+      this.#options.onReport({ kind: "altered", key });
+    }
+  }
+
+  #failed(key: ObjectKey, entry: Entry, draft: Draft, error: unknown): void {
+    const { clock, random, onReport } = this.#options;
+    if (error instanceof ApiError && [404, 409, 410, 422].includes(error.status)) {
+      entry.draft = undefined;
+      entry.attempts = 0;
+      entry.futile = draft;
+      onReport({ kind: "dropped", key, error });
+      return;
+    }
+    const retryAfterMs = error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
+    // What the API server asks of one request it means for all; and if it is down, all need not find that out by themselves.
+    const beyond = ++this.#failures - this.#options.concurrency;
+    const pauseMs = beyond > 0 ? backoffMs(beyond, random, retryAfterMs) : retryAfterMs;
+    this.#notBeforeMs = Math.max(this.#notBeforeMs, clock.monotonicMs() + pauseMs);
+    const inMs = backoffMs(++entry.attempts, random, retryAfterMs);
+    this.#await(key, entry, "retry", inMs);
+    onReport({ kind: "retried", key, error, inMs });
+  }
+}
+
+function isUnsettled(wish: Wish | undefined): boolean {
+  return wish?.kind === "IngressRoute" && wish.standing !== "settled";
+}
+
+/** Whether there is something new to say beside what the Envoys do with it. */
+function saysMore(before: Wish | undefined, after: Wish): boolean {
+  if (before?.kind !== "IngressRoute" || after.kind !== "IngressRoute") return true;
+  const said = ({ currentStatus, description, conditions, programmed }: IngressRouteWish) => [
+    ...[currentStatus, description, conditions],
+    programmed.observedGeneration,
+  ];
+  return !sameValue(said(before), said(after));
+}
+
+/** Whether what came of a write is what was written. */
+function isTaken(draft: Draft, found: SeenStatus): boolean {
+  const written = readStatusOf(found.kind, draft.status);
+  if (written.kind === "Ingress" || found.kind === "Ingress") return sameValue(written, found);
+  const ours = ({ currentStatus, description, conditions }: SeenIngressRouteStatus) => [
+    currentStatus,
+    description,
+    conditions,
+  ];
+  return sameValue(ours(written.status), ours(found.status));
+}
+
+function readStatus(key: ObjectKey, status: unknown): SeenStatus {
+  return readStatusOf(key.startsWith("Ingress/") ? "Ingress" : "IngressRoute", status);
+}
+
+function readStatusOf(kind: SeenStatus["kind"], status: unknown): SeenStatus {
+  if (kind === "Ingress") return { kind, addresses: readAddresses(status) };
+  return { kind, status: readIngressRouteStatus(status) };
+}
+
+/** Undefined for an answer that is no object. */
+function readAnswer(key: ObjectKey, answer: unknown): SeenObject | undefined {
+  if (!isRecord(answer) || !isRecord(answer.metadata)) return undefined;
+  const { uid, resourceVersion } = answer.metadata;
+  if (typeof uid !== "string" || typeof resourceVersion !== "string") return undefined;
+  return { uid, resourceVersion, found: readStatus(key, answer.status) };
+}
+
+/**
+ * Versions of one resource are numbers that grow, which Kubernetes promises since 1.35 and has kept always. Where they are
+ * not, whatever comes last counts.
+ */
+function isOlder(version: string, other: string): boolean {
+  if (!/^[0-9]+$/.test(version) || !/^[0-9]+$/.test(other)) return false;
+  return BigInt(version) < BigInt(other);
+}
+
+function statusPath(key: ObjectKey): string {
+  const [kind = "", namespace = "", name = ""] = key.split("/");
+  const known = KINDS.find((each) => each.kind === kind);
+  if (known === undefined) throw new Error(`${key} has no status of ours`);
+  const { apiVersions, plural } = known;
+  return resourcePath({ apiVersion: apiVersions[0] ?? "", plural, namespace, name, subresource: "status" });
+}
