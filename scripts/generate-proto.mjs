@@ -38,6 +38,8 @@ const ROOTS = [
   "envoy/config/route/v3",
   "envoy/extensions/access_loggers/file/v3",
   "envoy/extensions/access_loggers/stream/v3",
+  "envoy/extensions/common/matching/v3",
+  "envoy/extensions/filters/common/matcher/action/v3",
   "envoy/extensions/filters/http/buffer/v3",
   "envoy/extensions/filters/http/lua/v3",
   "envoy/extensions/filters/http/router/v3",

@@ -5,6 +5,8 @@ import { ClusterLoadAssignmentSchema } from "#proto/envoy/config/endpoint/v3/end
 import { ListenerSchema } from "#proto/envoy/config/listener/v3/listener_pb.js";
 import { ScopedRouteConfigurationSchema } from "#proto/envoy/config/route/v3/scoped_route_pb.js";
 import { StdoutAccessLogSchema } from "#proto/envoy/extensions/access_loggers/stream/v3/stream_pb.js";
+import { ExtensionWithMatcherSchema } from "#proto/envoy/extensions/common/matching/v3/extension_matcher_pb.js";
+import { SkipFilterSchema } from "#proto/envoy/extensions/filters/common/matcher/action/v3/skip_action_pb.js";
 import { LuaSchema } from "#proto/envoy/extensions/filters/http/lua/v3/lua_pb.js";
 import { RouterSchema } from "#proto/envoy/extensions/filters/http/router/v3/router_pb.js";
 import { TlsInspectorSchema } from "#proto/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
@@ -19,6 +21,7 @@ import {
   UpstreamTlsContextSchema,
 } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import { HttpProtocolOptionsSchema } from "#proto/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
+import { HttpRequestHeaderMatchInputSchema } from "#proto/envoy/type/matcher/v3/http_inputs_pb.js";
 import type { Resource, ResourceType } from "./resource.ts";
 
 /** The types that can be shown, in the order in which an Envoy gets them. Secrets are not among them: they hold keys. */
@@ -37,6 +40,9 @@ const registry = createRegistry(
   HttpConnectionManagerSchema,
   HeaderMutationSchema,
   LuaSchema,
+  ExtensionWithMatcherSchema,
+  HttpRequestHeaderMatchInputSchema,
+  SkipFilterSchema,
   RouterSchema,
   HttpProtocolOptionsSchema,
   UpstreamTlsContextSchema,

@@ -4,6 +4,8 @@ import { HeaderValueOption_HeaderAppendAction } from "#proto/envoy/config/core/v
 import { ApiVersion } from "#proto/envoy/config/core/v3/config_source_pb.js";
 import type { FilterChainSchema } from "#proto/envoy/config/listener/v3/listener_components_pb.js";
 import { ListenerSchema } from "#proto/envoy/config/listener/v3/listener_pb.js";
+import { ExtensionWithMatcherSchema } from "#proto/envoy/extensions/common/matching/v3/extension_matcher_pb.js";
+import { SkipFilterSchema } from "#proto/envoy/extensions/filters/common/matcher/action/v3/skip_action_pb.js";
 import { LuaSchema } from "#proto/envoy/extensions/filters/http/lua/v3/lua_pb.js";
 import { RouterSchema } from "#proto/envoy/extensions/filters/http/router/v3/router_pb.js";
 import { TlsInspectorSchema } from "#proto/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
@@ -15,6 +17,7 @@ import { SNISchema } from "#proto/envoy/extensions/transport_sockets/tls/cert_ma
 import { ConfigSchema as OnDemandSecretSchema } from "#proto/envoy/extensions/transport_sockets/tls/cert_selectors/on_demand_secret/v3/config_pb.js";
 import { TlsParameters_TlsProtocol } from "#proto/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
 import { DownstreamTlsContextSchema } from "#proto/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
+import { HttpRequestHeaderMatchInputSchema } from "#proto/envoy/type/matcher/v3/http_inputs_pb.js";
 import type {
   Matcher_MatcherList_FieldMatcherSchema,
   Matcher_OnMatchSchema,
@@ -58,7 +61,7 @@ export const HTTPS_LISTENER = "https";
 export function httpListenerDraft(options: ListenerOptions): Draft {
   return listenerDraft(HTTP_LISTENER, () => ({
     address: socketAddress(options.address, options.httpPort),
-    filterChains: [{ filters: [connectionManager("http", httpScope("%REQ(:AUTHORITY)%"), options)] }],
+    filterChains: [{ filters: [connectionManager("http", httpScope("%REQ(:AUTHORITY)%"), options, [foldFilter()])] }],
   }));
 }
 
@@ -295,7 +298,12 @@ function socketAddress(address: string, port: number) {
  * Routes by scope, one scope for each host. `scope` is a format that makes the scope's name out of a request; what follows
  * its first colon, the port or the version of TLS, is cut off.
  */
-function connectionManager(statPrefix: string, scope: string, options: ListenerOptions) {
+function connectionManager(
+  statPrefix: string,
+  scope: string,
+  options: ListenerOptions,
+  firstFilters: readonly ReturnType<typeof foldFilter>[] = [],
+) {
   const ads = { configSourceSpecifier: { case: "ads" as const, value: {} }, resourceApiVersion: ApiVersion.V3 };
   const manager = create(HttpConnectionManagerSchema, {
     ...edgeManager(options.trustedHops),
@@ -349,6 +357,7 @@ function connectionManager(statPrefix: string, scope: string, options: ListenerO
       },
     ],
     httpFilters: [
+      ...firstFilters,
       luaFilter("scope", FIND_SCOPE),
       luaFilter("scope_again", `LAST = true\n${FIND_SCOPE}`),
       {
@@ -364,24 +373,80 @@ function connectionManager(statPrefix: string, scope: string, options: ListenerO
 }
 
 function luaFilter(name: string, code: string) {
-  const lua = create(LuaSchema, { defaultSourceCode: { specifier: { case: "inlineString", value: code } } });
-  return { name, configType: { case: "typedConfig" as const, value: anyPack(LuaSchema, lua) } };
+  return { name, configType: { case: "typedConfig" as const, value: lua(name, code).typedConfig } };
+}
+
+function lua(name: string, code: string) {
+  const message = create(LuaSchema, { defaultSourceCode: { specifier: { case: "inlineString", value: code } } });
+  return { name, typedConfig: anyPack(LuaSchema, message) };
+}
+
+/** Only for requests whose scope is not in lower case: the others are not to pay for it. */
+function foldFilter() {
+  const header = { headerName: SCOPE_HEADER };
+  const isFolded = {
+    input: {
+      name: "scope",
+      typedConfig: anyPack(HttpRequestHeaderMatchInputSchema, create(HttpRequestHeaderMatchInputSchema, header)),
+    },
+    matcher: {
+      case: "valueMatch" as const,
+      value: {
+        matchPattern: {
+          case: "safeRegex" as const,
+          value: { regex: "[^A-Z:]*(:.*)?", engineType: { case: "googleRe2" as const, value: {} } },
+        },
+      },
+    },
+  };
+  const skip = { name: "skip", typedConfig: anyPack(SkipFilterSchema, create(SkipFilterSchema)) };
+  const unlessFolded = create(ExtensionWithMatcherSchema, {
+    extensionConfig: lua("fold", FOLD_SCOPE),
+    xdsMatcher: {
+      matcherType: {
+        case: "matcherList",
+        value: {
+          matchers: [
+            {
+              predicate: { matchType: { case: "singlePredicate", value: isFolded } },
+              onMatch: { onMatch: { case: "action", value: skip } },
+            },
+          ],
+        },
+      },
+    },
+  });
+  return {
+    name: "fold",
+    configType: { case: "typedConfig" as const, value: anyPack(ExtensionWithMatcherSchema, unlessFolded) },
+  };
 }
 
 /**
- * Scopes are selected by exact bytes before any filter runs, and Envoy cannot fold case there. A request that found no route
- * (all routes have names, and each host ends in one for everything) is looked up again in lower case, then as the wildcard
- * that stands for the name, which is for one label, and then in the scope of all other hosts.
+ * Scopes are selected by exact bytes before any filter runs, and Envoy cannot fold case there. So a request for a host that
+ * is not in lower case is looked up again. Server names are in lower case already.
+ */
+const FOLD_SCOPE = `
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  headers:replace("${SCOPE_HEADER}", string.lower(headers:get("${SCOPE_HEADER}")))
+  handle:clearRouteCache()
+  handle:metadata():get("")
+end
+`;
+
+/**
+ * A request that found no route (all routes have names, and each host ends in one for everything) is looked up again as the
+ * wildcard that stands for the name, which is for one label, and then in the scope of all other hosts.
  *
  * The first call to metadata() makes Envoy look the route up; nothing else does before the filters are through. So the filter
- * stands there twice, and each time goes a step further. What is looked up after the last step nobody sees.
+ * stands there twice, and each time goes a step further.
  *
  * On the secure port a wildcard's scope cannot tell whether the request is for the connection's server name, nor whether that
  * is a host of its own that is on the insecure port only: that is seen to here, by the rules that hold for other hosts.
  *
  * Envoy decides on upgrades by the route that it has before any filter, and lets them through where it has none. What it
- * would have refused on the route that was found since is refused here: at the latest the second time, because the first
- * may choose a scope without having seen its route.
+ * would have refused on the route that was found since is refused here: at the latest the second time.
  */
 const FIND_SCOPE = `
 function routed(handle)
@@ -416,14 +481,10 @@ function envoy_on_request(handle)
     handle:metadata():get("")
     return routed(handle)
   end
-  local folded = string.lower(scope)
-  local port, name = string.match(folded, "^(..)(.*)")
+  local port, name = string.match(scope, "^(..)(.*)")
   local wildcard = port .. string.gsub(name, "^[^.]*", "*", 1)
-  local any = port .. "*"
-  local following = any
-  if folded ~= scope then
-    following = folded
-  elseif port == "${httpsScope("")}" and scope ~= wildcard then
+  local following = port .. "*"
+  if port == "${httpsScope("")}" and scope ~= wildcard then
     local host = string.match(string.lower(headers:get(":authority") or ""), "^[^:]*")
     if host ~= name then return handle:respond({ [":status"] = "421" }) end
     if look("${httpScope("")}" .. name) then return handle:respond({ [":status"] = "404" }) end
@@ -433,11 +494,7 @@ function envoy_on_request(handle)
   end
   if look(following) then
     if handle:metadata():get("${REDIRECTS_TO_HOST}") then headers:replace(":authority", name) end
-    return refuse_upgrade(handle)
-  end
-  if LAST and following ~= any then
-    choose(any)
-    if headers:get("upgrade") ~= nil then handle:respond({ [":status"] = "403" }) end
+    refuse_upgrade(handle)
   end
 end
 `;
