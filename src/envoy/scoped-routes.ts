@@ -62,11 +62,19 @@ function insecureScope(host: ir.Host, options: ScopeOptions, nameOf: NameOf): Sc
   const name = httpScope(host.name);
   const clusters = new Set<string>();
   const toSecurePort = redirectOf(host, options);
-  const routes = host.routes.flatMap((route) => insecureMessages(route, toSecurePort, recording(nameOf, clusters)));
   const last = host.redirectsUnmatched ? { ...toSecurePort, name: REDIRECT, match: EVERYTHING } : notFound();
+  const routes = (host.redirectsUnmatched ? withoutLastRedirects(host.routes) : host.routes).flatMap((route) =>
+    insecureMessages(route, toSecurePort, recording(nameOf, clusters)),
+  );
   // The scope has selected the host already, in whatever case and with whatever port it was asked for.
   const virtualHosts = [{ name, domains: ["*"], routes: [...routes, last] }];
   return { name, virtualHosts, clusters, matchesHosts: false };
+}
+
+/** What they do is done for everything that is left; so an edit of a route that is on the secure port only costs one scope. */
+function withoutLastRedirects(routes: readonly ir.Route[]): readonly ir.Route[] {
+  const lastOther = routes.findLastIndex(({ insecure }) => insecure === "serve");
+  return routes.slice(0, lastOther + 1);
 }
 
 /**
