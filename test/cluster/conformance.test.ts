@@ -11,6 +11,7 @@ import { type ClusterIsoline, startClusterIsoline } from "./isoline.ts";
 import { ClusterObjects, keyOf } from "./objects.ts";
 import { Pods } from "./pods.ts";
 import { REFUSED } from "./refused.ts";
+import { expectStatuses } from "./statuses.ts";
 
 type Cluster = { readonly server: ApiServer; readonly admin: KubeAdmin; readonly pods: Pods };
 
@@ -76,13 +77,18 @@ function inTurn(binary: string, cluster: () => Cluster, cases: readonly Case[]):
       });
       test.each(group.map((each) => ({ each, name: each.name })))("case $name", async ({ each }) => {
         await isoline.replace(await cluster().pods.reachable(each));
-        await expectOutcome(isoline, each);
+        await expectOutcome(isoline, cluster().admin, each);
       });
     });
   }
 }
 
-async function expectOutcome(isoline: ClusterIsoline, { statuses, requests }: Case): Promise<void> {
-  expect(statusesOf(isoline.running().controller.translator.current())).toEqual(statuses);
+async function expectOutcome(isoline: ClusterIsoline, admin: KubeAdmin, { statuses, requests }: Case): Promise<void> {
+  const { translator } = isoline.running().controller;
+  expect(statusesOf(translator.current())).toEqual(statuses);
+  const told = statusesOf(translator.current());
+  await expectStatuses(admin, told);
   for (const expected of requests) await expectAnswer(isoline, expected);
+  // They were not only passing by.
+  await expectStatuses(admin, told);
 }

@@ -7,8 +7,10 @@ import { type ApiServer, adminOf, startApiServer } from "../parts/api-server.ts"
 import { createAuthority } from "../parts/authority.ts";
 import { installDefinitions } from "../parts/deploy.ts";
 import { collectionPath, type KubeAdmin, type KubeObject } from "../parts/kube-admin.ts";
+import { statusesOf } from "../statuses.ts";
 import { type ClusterIsoline, startClusterIsoline } from "./isoline.ts";
 import { Pods } from "./pods.ts";
+import { expectStatuses } from "./statuses.ts";
 
 /** What an API server makes of a list for people to read. */
 type Table = {
@@ -17,6 +19,17 @@ type Table = {
 };
 
 const EXAMPLES = loadExamples();
+
+/** What is not valid, on purpose. */
+const MISTAKES: Readonly<Record<string, readonly [status: string, description: RegExp]>> = {
+  "default/circus-acts": ["invalid", /delegation makes a cycle/],
+  "default/forgotten": ["orphaned", /^no root IngressRoute delegates to this one/],
+  "default/garage-parts": ["invalid", /"\/wheels"/],
+  "default/garage-too": ["invalid", /"garage.example.com" is held by the IngressRoute "default\/garage"/],
+  "default/library": ["invalid", /"catalogue": no such Service/],
+  "default/nameless": ["invalid", /fqdn/],
+  "default/theatre": ["invalid", /weight must be greater than or equal to zero/],
+};
 
 describeWithEnvoy("the examples, applied to a cluster", (binary) => {
   const authority = createAuthority("examples");
@@ -48,7 +61,20 @@ describeWithEnvoy("the examples, applied to a cluster", (binary) => {
     for (const expected of requests) await expectAnswer(isoline, expected);
   });
 
-  test("a list shows whom an IngressRoute serves, and with which certificate", async () => {
+  test("each object says of itself whether it is in order", async () => {
+    const told = statusesOf(isoline.running().controller.translator.current());
+    await expectStatuses(admin, told);
+    const mistakes = told.filter(({ currentStatus }) => currentStatus !== undefined && currentStatus !== "valid");
+    expect(mistakes.map(({ object, currentStatus, description }) => [object, currentStatus, description])).toEqual(
+      Object.entries(MISTAKES).map(([name, [status, words]]) => [
+        `IngressRoute/${name}`,
+        status,
+        expect.stringMatching(words),
+      ]),
+    );
+  });
+
+  test("a list shows whom an IngressRoute serves, with which certificate, and whether it is in order", async () => {
     const { columnDefinitions, rows } = await admin.request<Table>({
       method: "GET",
       path: collectionPath("IngressRoute"),
@@ -57,17 +83,17 @@ describeWithEnvoy("the examples, applied to a cluster", (binary) => {
     const names = columnDefinitions.map(({ name }) => name);
     expect(names).toEqual(["Name", "FQDN", "TLS Secret", "Status", "Status Description"]);
     const { items } = await admin.list("IngressRoute");
-    expect(rows.map(({ cells: [name, fqdn, secret] }) => [name, fqdn, secret])).toEqual(
-      items.map(({ metadata: { name }, spec }) => {
-        const { fqdn, tls } = Object(spec).virtualhost ?? {};
-        return [name, fqdn ?? null, tls?.secretName ?? null];
-      }),
-    );
-    expect(rows.map(({ cells }) => cells.slice(0, 3))).toContainEqual([
-      "vault",
-      "vault.example.com",
-      "vault-certificate",
+    const cells = items.map(({ metadata: { name }, spec, status }) => {
+      const { fqdn = null, tls } = Object(spec).virtualhost ?? {};
+      const { currentStatus, description } = Object(status);
+      return [name, fqdn, tls?.secretName ?? null, currentStatus, description];
+    });
+    expect(rows.map((row) => row.cells)).toEqual(cells);
+    expect(cells).toContainEqual([
+      ...["vault", "vault.example.com", "vault-certificate"],
+      ...["valid", "valid IngressRoute"],
     ]);
+    expect(cells).toContainEqual(["forgotten", null, null, "orphaned", expect.stringMatching(/^no root/)]);
   });
 });
 

@@ -2,9 +2,9 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ObjectKey } from "../../src/api/object-key.ts";
+import { Cluster } from "../../src/controller/cluster.ts";
 import { KubeClient } from "../../src/kube/client.ts";
 import { loadKubeconfig } from "../../src/kube/kubeconfig.ts";
-import { KubernetesSource } from "../../src/sources/kubernetes.ts";
 import type { SourceListener } from "../../src/sources/source.ts";
 import { type Isoline, type IsolineOptions, startIsoline } from "../envoy/isoline.ts";
 import { type ApiServerAddress, kubeconfig, tokenBoundTo } from "../parts/api-server.ts";
@@ -13,6 +13,7 @@ import type { KubeAdmin, KubeObject } from "../parts/kube-admin.ts";
 import { lookingUpAt } from "../parts/name-server.ts";
 import { ClusterObjects } from "./objects.ts";
 import type { Pods } from "./pods.ts";
+import { LOAD_BALANCER } from "./statuses.ts";
 
 /** A whole Isoline with a real Envoy on the objects of an API server, where nobody else makes any. */
 export type ClusterIsoline = Isoline & {
@@ -32,9 +33,20 @@ export async function startClusterIsoline(options: ClusterIsolineOptions): Promi
   const { server, admin, pods } = options;
   const client = await clientOf(server, admin);
   const told = new Map<ObjectKey, string | undefined>();
-  const isoline = await startIsoline({ ...options, bootstrap: lookingUpAt(pods.names.port) }, () => ({
-    source: (listener) => new KubernetesSource({ client }, keepingAccount(told, listener)),
-  }));
+  const clusters: Cluster[] = [];
+  const isoline = await startIsoline({ ...options, bootstrap: lookingUpAt(pods.names.port) }, (_, log) => {
+    const cluster = new Cluster({ client, loadBalancer: LOAD_BALANCER, instance: "test", log, isLeading: () => true });
+    clusters.push(cluster);
+    return {
+      source: (listener, telemetry) => cluster.source(keepingAccount(told, listener), telemetry),
+      status: (telemetry) => {
+        const sink = cluster.status(telemetry);
+        // There are no others.
+        cluster.leading(true);
+        return sink;
+      },
+    };
+  });
   const objects = new ClusterObjects(admin);
   return {
     ...isoline,
@@ -43,6 +55,7 @@ export async function startClusterIsoline(options: ClusterIsolineOptions): Promi
       await isoline.settled(() => [...uids].every(([key, uid]) => told.get(key) === uid));
     },
     stop: async () => {
+      for (const cluster of clusters) await cluster.stop();
       await isoline.stop();
       await client.close();
     },

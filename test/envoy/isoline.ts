@@ -1,5 +1,5 @@
 import { ServerCredentials } from "@grpc/grpc-js";
-import { createLog } from "../../src/controller/log.ts";
+import { createLog, type Logger } from "../../src/controller/log.ts";
 import { type RunningController, type RunOptions, runController } from "../../src/controller/run.ts";
 import type { Settings } from "../../src/controller/settings.ts";
 import type { JsonObject } from "../../src/envoy/bootstrap.ts";
@@ -39,10 +39,10 @@ export type IsolineOptions = {
   readonly edge?: Pick<Extract<EnvoyOptions, { readonly xdsPort: number }>, "limits" | "stats">;
 };
 
-/** `connect` makes what ties a controller to its objects, anew for each that is started. */
+/** `connect` makes what ties a controller to its objects, anew for each that is started; `tell` adds a line to the log. */
 export async function startIsoline(
   options: IsolineOptions,
-  connect: (tell: (line: string) => void) => Pick<RunOptions, "source">,
+  connect: (tell: (line: string) => void, log: Logger) => Pick<RunOptions, "source" | "status">,
 ): Promise<Isoline> {
   const [httpPort, httpsPort] = [await freePort(), await freePort()];
   let log = "";
@@ -51,13 +51,14 @@ export async function startIsoline(
   };
   const listeners = { ...DEFAULT_SETTINGS.envoy, ...options.envoy, httpPort, httpsPort };
   const settings: Settings = { ...DEFAULT_SETTINGS, ...options.settings, envoy: listeners };
+  const logger = createLog({ level: "info", format: "text" }, write);
   const startController = (xdsPort: number) =>
     runController({
-      ...connect((line) => write(`${line}\n`)),
+      ...connect((line) => write(`${line}\n`), logger),
       settings,
       xds: { address: LOOPBACK, port: xdsPort, credentials: ServerCredentials.createInsecure() },
       http: { address: LOOPBACK, port: 0 },
-      log: createLog({ level: "info", format: "text" }, write),
+      log: logger,
       now: Date.now,
     });
   let running = await startController(0);
