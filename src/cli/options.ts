@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import { Command, CommanderError } from "commander";
+import { isName, isNamespace } from "../api/names.ts";
 import type { Settings } from "../controller/settings.ts";
 import type { BootstrapOptions, EnvoyLimits } from "../envoy/bootstrap.ts";
 import { inClusterAccess, isInCluster } from "../kube/in-cluster.ts";
@@ -67,6 +68,14 @@ const STATUS_SERVICE = serviceFlag(
   "ingress-status-service",
   "the Service in front of the Envoys, as namespace/name, whose addresses to write there instead",
 );
+const DEFAULT_NAMESPACE = "isoline";
+const LEASE_NAMESPACE = textFlag(
+  "leader-election-namespace",
+  "name",
+  "namespace of the Lease by which one replica is the one that writes statuses; that of the pod if not given, with a kubeconfig isoline",
+  undefined,
+);
+const LEASE_NAME = textFlag("leader-election-name", "name", "name of that Lease", "isoline");
 const XDS_ADDRESS = addressFlag("xds-address", "address that Envoys connect to", "127.0.0.1");
 const XDS_PORT = portFlag("xds-port", "port that Envoys connect to; 0 is any", 8001, 0);
 const XDS_CERT = textFlag("xds-cert-file", "file", "certificate of this side of the xDS connection", undefined);
@@ -171,7 +180,7 @@ export function readCommandLine(args: readonly string[], version: string): Comma
     addFlags(program.command(usage).description(description), flags);
 
   const serve = command("serve", "run the controller", [
-    ...[FILES, KUBECONFIG, STATUS_ADDRESSES, STATUS_SERVICE],
+    ...[FILES, KUBECONFIG, LEASE_NAMESPACE, LEASE_NAME, STATUS_ADDRESSES, STATUS_SERVICE],
     ...[XDS_ADDRESS, XDS_PORT, ...TLS_FLAGS],
     ...[HTTP_ADDRESS, HTTP_PORT, ENVOY_ADDRESS, ...ENVOY_FLAGS, ACCESS_LOG],
     ...WEBHOOK_FLAGS,
@@ -281,10 +290,26 @@ function objectSource(read: Read, env: NodeJS.ProcessEnv, userAgent: string): Ob
     if (loadBalancer.kind !== "none") throw new UsageError("only objects of a cluster have a status: --files has none");
     return { kind: "files", folder };
   }
-  const cluster = { kind: "cluster", userAgent, webhook, loadBalancer, instance: hostname() } as const;
-  if (file !== undefined) return { ...cluster, access: () => loadKubeconfig(file, { env }) };
+  // In a pod that is the same by itself, unless it is in its node's network.
+  const instance = env.POD_NAME || hostname();
+  const lease = readLease(read);
+  const cluster = { kind: "cluster", userAgent, webhook, loadBalancer, instance, lease } as const;
+  if (file !== undefined) {
+    // The namespace of a context is where its user works, not where controllers run.
+    const shared = { ...lease, namespace: lease.namespace ?? DEFAULT_NAMESPACE };
+    return { ...cluster, lease: shared, access: () => loadKubeconfig(file, { env }) };
+  }
   if (isInCluster(env)) return { ...cluster, access: () => inClusterAccess(env) };
   throw new UsageError("serve needs --files, a folder, or --kubeconfig, to read objects from; or to run in a pod");
+}
+
+function readLease(read: Read): { readonly namespace: string | undefined; readonly name: string } {
+  const [namespace, name] = [read(LEASE_NAMESPACE), read(LEASE_NAME)];
+  if (namespace !== undefined && !isNamespace(namespace)) {
+    throw new UsageError("--leader-election-namespace must be the name of a namespace");
+  }
+  if (!isName(name)) throw new UsageError("--leader-election-name must be the name of a Lease");
+  return { namespace, name };
 }
 
 function readLoadBalancer(read: Read): LoadBalancer {

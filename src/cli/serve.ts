@@ -1,6 +1,8 @@
+import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { ServerCredentials } from "@grpc/grpc-js";
 import { Cluster } from "../controller/cluster.ts";
+import { createElection } from "../controller/election.ts";
 import { createLog, type Logger, type LogOptions } from "../controller/log.ts";
 import { readRegex } from "../controller/regexes.ts";
 import { type RunningController, type RunOptions, runController } from "../controller/run.ts";
@@ -8,6 +10,7 @@ import type { Settings } from "../controller/settings.ts";
 import type { Access } from "../kube/access.ts";
 import { KubeClient } from "../kube/client.ts";
 import { FileSource } from "../sources/files.ts";
+import { SYSTEM_CLOCK } from "../status/clock.ts";
 import type { LoadBalancer } from "../status/reporter.ts";
 import { startWebhook, type WebhookSettings } from "./webhook.ts";
 
@@ -26,6 +29,8 @@ export type ObjectSource =
       readonly loadBalancer: LoadBalancer;
       /** Tells replicas apart. */
       readonly instance: string;
+      /** By which one of them leads; without a namespace it is in that of `access`. */
+      readonly lease: { readonly namespace: string | undefined; readonly name: string };
     };
 
 /** What every command that runs a controller needs to know. */
@@ -57,17 +62,36 @@ export async function serve(options: ServeOptions): Promise<void> {
   }
   const access = objects.access();
   const client = new KubeClient(access, objects);
-  const { loadBalancer, instance } = objects;
-  // Nobody leads yet, so nothing is written.
-  const cluster = new Cluster({ client, loadBalancer, instance, isLeading: () => false, log });
-  const running = await startController(options, log, cluster.source, { status: cluster.status });
+  const { loadBalancer, instance, lease } = objects;
+  const { namespace: ownNamespace = "default" } = access;
+  const isLeading = () => election.isLeading;
+  const cluster = new Cluster({ client, loadBalancer, instance, isLeading, log });
+  const election = createElection({
+    ...{ client, log, clock: SYSTEM_CLOCK, random: Math.random },
+    namespace: lease.namespace ?? ownNamespace,
+    name: lease.name,
+    // A container that is started again in its pod is somebody else.
+    identity: `${instance}_${randomBytes(4).toString("hex")}`,
+    onChange: (isLeading) => cluster.leading(isLeading),
+  });
+  const source: RunOptions["source"] = (listener, telemetry) => {
+    telemetry.leading(isLeading);
+    const synced = () => {
+      listener.synced();
+      // Who has not read everything has nothing to say.
+      election.start();
+    };
+    return cluster.source({ ...listener, synced }, telemetry);
+  };
+  const running = await startController(options, log, source, { status: cluster.status });
   const stop = async () => {
+    // Nothing may be on its way any more when another replica begins.
     await cluster.stop();
-    await running.stop();
+    await Promise.all([election.stop(), running.stop()]);
     await client.close();
   };
   const webhook = await startWebhook(objects.webhook, {
-    ...{ client, log, namespace: access.namespace ?? "default", telemetry: running.controller.telemetry },
+    ...{ client, log, namespace: ownNamespace, telemetry: running.controller.telemetry },
     compile: { ...options, readRegex },
     // Several that write would write the same, and each Secret under the version that it has read.
     isLeading: () => true,

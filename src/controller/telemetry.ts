@@ -186,6 +186,18 @@ export class Telemetry {
     };
   }
 
+  /** Whether this replica is the one that writes. */
+  leading(isLeading: () => boolean): void {
+    new Gauge({
+      name: "isoline_leading",
+      help: "1 when this replica is the one that writes statuses.",
+      registers: [this.registry],
+      collect: function collect() {
+        this.set(Number(isLeading()));
+      },
+    });
+  }
+
   /** Numbers that are read off when somebody asks. */
   observe(state: {
     readonly translator: Translator;

@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, expect, test, vi } from "vitest";
 import { UsageError } from "../../src/cli/flags.ts";
@@ -208,6 +208,30 @@ test.each([
   ],
 ])("serve %j is a mistake", (args, message) => {
   expect(mistake("serve", "--files", "x", ...args)).toBe(message);
+});
+
+test("a kubeconfig has the Lease in a namespace that all replicas share, a pod in its own", () => {
+  const leaseOf = (...args: readonly string[]) => {
+    const { options } = Object(read("serve", ...args));
+    return options.objects.lease;
+  };
+  expect(leaseOf("--kubeconfig", "x")).toEqual({ namespace: "isoline", name: "isoline" });
+  const given = ["--leader-election-namespace", "edge", "--leader-election-name", "edge.eu"];
+  expect(leaseOf("--kubeconfig", "x", ...given)).toEqual({ namespace: "edge", name: "edge.eu" });
+  vi.stubEnv("KUBERNETES_SERVICE_HOST", "10.96.0.1");
+  vi.stubEnv("KUBERNETES_SERVICE_PORT", "443");
+  expect(leaseOf()).toEqual({ namespace: undefined, name: "isoline" });
+  expect(mistake("serve", "--leader-election-namespace", "a.b")).toBe(
+    "--leader-election-namespace must be the name of a namespace",
+  );
+  expect(mistake("serve", "--leader-election-name", "A")).toBe("--leader-election-name must be the name of a Lease");
+});
+
+test("a replica is known by its pod", () => {
+  const instance = () => Object(read("serve", "--kubeconfig", "x")).options.objects.instance;
+  expect(instance()).toBe(hostname());
+  vi.stubEnv("POD_NAME", "isoline-7d9c-x2x");
+  expect(instance()).toBe("isoline-7d9c-x2x");
 });
 
 test("there is a webhook when it has a port", () => {
