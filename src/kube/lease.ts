@@ -113,8 +113,9 @@ export class LeaderElector {
     return this.#leadsForMs() > 0;
   }
 
+  /** Nothing happens if it was stopped before. */
   start(): void {
-    this.#attempt = this.#run();
+    if (this.#stopped === undefined) this.#attempt = this.#run();
   }
 
   /** Stops leading at once. Resolves when the Lease is free for the next leader, or cannot be freed in time. */

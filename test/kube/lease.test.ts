@@ -391,10 +391,14 @@ describe("stop", () => {
   });
 
   test("of one that does not lead, or was never started, asks for nothing", async () => {
-    const [, b] = await leaderAndOther();
+    const [a, b] = await leaderAndOther();
+    a.crash();
     leases.requests.length = 0;
     await b.elector.stop();
-    await replica("c").elector.stop();
+    const c = replica("c");
+    await c.elector.stop();
+    c.elector.start();
+    await timeline.pass(SOON_MS);
     expect(leases.requests).toEqual([]);
   });
 
