@@ -1,3 +1,5 @@
+import { isUtf8 } from "node:buffer";
+
 /** One value in DER. Values inside a constructed one are its `children`; others have none. */
 export type DerValue = {
   readonly tag: number;
@@ -6,13 +8,19 @@ export type DerValue = {
 };
 
 export const TAG = {
+  boolean: 0x01,
   integer: 0x02,
   bitString: 0x03,
+  octetString: 0x04,
   null: 0x05,
   objectIdentifier: 0x06,
   utf8String: 0x0c,
+  printableString: 0x13,
+  ia5String: 0x16,
   utcTime: 0x17,
   generalizedTime: 0x18,
+  sequence: 0x30,
+  set: 0x31,
 } as const;
 
 /** Of the tags that every protocol shares, those that occur in certificates, in their only form. */
@@ -92,7 +100,7 @@ function isWellFormed(tag: number, body: Uint8Array): boolean {
       return second === undefined || !((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80));
     }
     case TAG.utf8String:
-      return Buffer.from(Buffer.from(body).toString("utf8"), "utf8").equals(body);
+      return isUtf8(body);
     default:
       return true;
   }
@@ -123,4 +131,27 @@ export function readOid({ body }: DerValue): string {
   const [first = 0, ...rest] = numbers;
   const root = Math.min(Math.floor(first / 40), 2);
   return [root, first - root * 40, ...rest].join(".");
+}
+
+/** Whether each number of the object identifier is in its only form. */
+export function isOid({ body }: DerValue): boolean {
+  let isFirst = true;
+  for (const digit of body) {
+    if (isFirst && digit === 0x80) return false;
+    isFirst = digit < 0x80;
+  }
+  return isFirst && body.length > 0;
+}
+
+/** One value, of parts that are bytes of its body already. */
+export function writeDer(tag: number, ...parts: readonly Uint8Array[]): Buffer {
+  const length = parts.reduce((sum, part) => sum + part.length, 0);
+  return Buffer.concat([Buffer.of(tag, ...lengthBytes(length)), ...parts]);
+}
+
+function lengthBytes(length: number): readonly number[] {
+  if (length < 0x80) return [length];
+  const digits: number[] = [];
+  for (let rest = length; rest > 0; rest = Math.floor(rest / 256)) digits.unshift(rest % 256);
+  return [0x80 + digits.length, ...digits];
 }

@@ -2,7 +2,7 @@ import type { SecretText } from "../api/secret-text.ts";
 import type { CaBundle, KeyPair, ReadCertificates } from "../compile/key-pair.ts";
 
 /**
- * Answers the same question once for as long as the Secret is as it is: reading a key pair takes most of a millisecond, and
+ * Answers the same question once for as long as the Secret is as it is: reading a key pair takes up to a millisecond, and
  * every change of a host asks for its own again. Forgets with the Secret, because it is held by nothing else.
  */
 export function rememberedCertificates({ keyPair, caBundle }: ReadCertificates): ReadCertificates {

@@ -1,12 +1,20 @@
 import { rootCertificates } from "node:tls";
 import { describe, expect, test } from "vitest";
 import { SecretText } from "../../src/api/secret-text.ts";
-import { readCaBundle, readKeyPair } from "../../src/controller/key-pairs.ts";
-import { createAuthority, rsaKey } from "../parts/authority.ts";
+import { readDer } from "../../src/controller/der.ts";
+import { readAnyKeyPair, readCaBundle, readKeyPair } from "../../src/controller/key-pairs.ts";
+import { readUsualKeyPair } from "../../src/controller/usual-key-pairs.ts";
+import { createAuthority, ecKey, rsaKey } from "../parts/authority.ts";
+import { damaged, mulberry, reshaped } from "../parts/damage.ts";
+import * as der from "../parts/der.ts";
 import { oddBundles, oddPairs } from "../parts/odd-certificates.ts";
 
-const read = ({ certPem, keyPem }: { readonly certPem: string; readonly keyPem: string }) =>
-  readKeyPair(new SecretText(certPem), new SecretText(keyPem));
+type Pem = { readonly certPem: string; readonly keyPem: string };
+
+const SEEDS = [1, 2, 3, ...(process.env.SEED === undefined ? [] : [Number(process.env.SEED)])];
+const MUTANTS = 300;
+
+const read = ({ certPem, keyPem }: Pem) => readKeyPair(new SecretText(certPem), new SecretText(keyPem));
 const reasonOf = (reading: { readonly ok: true } | { readonly ok: false; readonly reason: string }) =>
   reading.ok ? undefined : reading.reason;
 
@@ -44,11 +52,82 @@ describe("a certificate and its key", () => {
   });
 
   test("texts made to take long do not", () => {
+    const rsa = rsaKey();
     const begin = performance.now();
     for (const text of ["-----BEGIN A-----", "-----BEGIN ", "-----BEGIN A-----\n-----END B-----", "-----END A-----"]) {
       read({ certPem: text.repeat(60_000), keyPem: "" });
     }
+    const { certPem } = createAuthority("Test CA").issue({ names: ["web.example.com"], key: rsa });
+    const numbers = readDer(rsa.privateKey.export({ type: "pkcs1", format: "der" }))?.children ?? [];
+    for (let i = 3; i < numbers.length; i++) {
+      const parts = numbers.map(({ tag, body }, j) =>
+        i === j ? der.integer((1n << 6_000_000n) - 1n) : der.tagged(tag, body),
+      );
+      expect(read({ certPem, keyPem: der.pem("RSA PRIVATE KEY", der.sequence(...parts)) }).ok).toBe(false);
+    }
     expect(performance.now() - begin).toBeLessThan(5_000);
+  });
+});
+
+describe("the short way for usual certificates and keys", () => {
+  const readBothWays = ({ certPem, keyPem }: Pem) => {
+    const texts = [new SecretText(certPem), new SecretText(keyPem)] as const;
+    const [usual, any] = [readUsualKeyPair(...texts), readAnyKeyPair(...texts)];
+    return { usual: usual && plain(usual), any: plain(any) };
+  };
+  const plain = (reading: ReturnType<typeof readKeyPair>) =>
+    reading.ok ? { ...reading, keyPem: reading.keyPem.reveal() } : reading;
+
+  const authority = createAuthority("Test CA");
+  const below = authority.intermediate("Below");
+  const forms = new Map<string, Pem>();
+  const sorts = {
+    "P-256": ecKey(),
+    "P-384": ecKey("P-384"),
+    "P-521": ecKey("P-521"),
+    RSA: rsaKey(),
+    "RSA-3072": rsaKey(3072),
+  };
+  for (const [sort, key] of Object.entries(sorts)) {
+    const { certPem, keyPem } = below.issue({ names: ["web.example.com", "*.example.com", "127.0.0.1"], key });
+    forms.set(`${sort} in PKCS#8`, { certPem, keyPem });
+    const isEc = sort.startsWith("P-");
+    const older = key.privateKey.export({ type: isEc ? "sec1" : "pkcs1", format: "pem" }).toString();
+    forms.set(`${sort} in ${isEc ? "SEC1" : "PKCS#1"}`, { certPem, keyPem: older });
+  }
+
+  test.each([...forms])("takes %s", (_, pair) => {
+    const { usual, any } = readBothWays(pair);
+    expect(any.ok).toBe(true);
+    expect(usual).toEqual(any);
+  });
+
+  test.each([...oddPairs()])("finds nothing else than the long one, or leaves it to that: %s", (_, pair) => {
+    const { usual, any } = readBothWays(pair);
+    expect([undefined, any]).toContainEqual(usual);
+  });
+
+  test.each(SEEDS)("law: the same however a certificate or key is spoilt (SEED=%d)", (seed) => {
+    const random = mulberry(seed);
+    let taken = 0;
+    for (const pair of forms.values()) {
+      for (let i = 0; i < MUTANTS / 2; i++) {
+        const spoil = i % 3 === 0 ? damaged : reshaped;
+        const [leaf = "", ...rest] = pair.certPem.split(/(?<=-----END CERTIFICATE-----\n)/);
+        const mutants = [
+          { ...pair, certPem: [spoil(leaf, random), ...rest].join("") },
+          { ...pair, keyPem: spoil(pair.keyPem, random) },
+        ];
+        for (const mutant of mutants) {
+          const { usual, any } = readBothWays(mutant);
+          if (usual === undefined) continue;
+          taken++;
+          expect(usual, JSON.stringify(mutant)).toEqual(any);
+        }
+      }
+    }
+    // Damage to a name, a date or a signature is seen by nobody but clients.
+    expect(taken).toBeGreaterThan(forms.size * MUTANTS * 0.05);
   });
 });
 

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { SecretText } from "../../src/api/secret-text.ts";
 import { readCaBundle, readKeyPair } from "../../src/controller/key-pairs.ts";
 import { createAuthority, ecKey, rsaKey } from "../parts/authority.ts";
-import * as der from "../parts/der.ts";
+import { damaged, mulberry, reshaped } from "../parts/damage.ts";
 import { oddBundles, oddPairs } from "../parts/odd-certificates.ts";
 import { type Candidate, refusedByEnvoy } from "./certificate-refusals.ts";
 import { describeWithEnvoy } from "./suite.ts";
@@ -68,8 +68,9 @@ describeWithEnvoy("certificates before a real Envoy", (binary) => {
       for (const [kind, key] of Object.entries({ ec: ecKey(), rsa: rsaKey() })) {
         const { certPem, keyPem } = authority.issue({ names: ["web.example.com"], key });
         for (let i = 0; i < MUTANTS; i++) {
-          mutants.set(`${kind} certificate ${i}`, { certPem: damaged(certPem, random), keyPem });
-          mutants.set(`${kind} key ${i}`, { certPem, keyPem: damaged(keyPem, random) });
+          const spoil = i % 2 === 0 ? damaged : reshaped;
+          mutants.set(`${kind} certificate ${i}`, { certPem: spoil(certPem, random), keyPem });
+          mutants.set(`${kind} key ${i}`, { certPem, keyPem: spoil(keyPem, random) });
         }
       }
       const candidates = passing(mutants);
@@ -81,26 +82,3 @@ describeWithEnvoy("certificates before a real Envoy", (binary) => {
     TEST_MS,
   );
 });
-
-/** The block with one byte changed, left out or doubled. */
-function damaged(pem: string, random: () => number): string {
-  const [first = "", ...rest] = pem.trimEnd().split("\n");
-  const body = Buffer.from(rest.slice(0, -1).join(""), "base64");
-  const at = Math.floor(random() * body.length);
-  const byte = body.readUInt8(at);
-  const parts = [Buffer.of(byte ^ (1 << Math.floor(random() * 8))), Buffer.of(), Buffer.of(byte, byte)];
-  const part = parts[Math.floor(random() * 5)] ?? Buffer.of(Math.floor(random() * 256));
-  const label = first.slice("-----BEGIN ".length, -"-----".length);
-  return der.pem(label, Buffer.concat([body.subarray(0, at), part, body.subarray(at + 1)]));
-}
-
-/** Numbers from 0 to below 1 that look random, the same for the same seed. */
-function mulberry(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}

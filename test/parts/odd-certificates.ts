@@ -1,4 +1,5 @@
 import { generateKeyPairSync, type KeyObject } from "node:crypto";
+import { readDer } from "../../src/controller/der.ts";
 import {
   type CertificateFields,
   certificate,
@@ -99,6 +100,13 @@ export function oddPairs(): ReadonlyMap<string, OddPair> {
   made("version 1 with extensions", { version: Buffer.of() }, UNREADABLE);
   made("version 2", { version: version(1n), extensions: [] });
   made("version 4", { version: version(3n) }, UNREADABLE);
+  made("a version of two bytes", { version: version(0x0202n) }, UNREADABLE);
+  made(
+    "an empty part of a name",
+    { subject: der.sequence(der.setOf(), nameOf("web.example.com").subarray(2)) },
+    UNREADABLE,
+  );
+  made("an issuer with an empty part", { issuer: der.sequence(der.setOf()) }, UNREADABLE);
   made("a negative serial number", { serial: der.tagged(2, Buffer.of(0x80)) });
   made("a serial number of 100 bytes", { serial: der.integer(1n << 799n) });
   made("a serial number that is longer than need be", { serial: der.tagged(2, Buffer.of(0, 1)) }, UNREADABLE);
@@ -135,6 +143,7 @@ export function oddPairs(): ReadonlyMap<string, OddPair> {
   add("PKCS#8, encrypted", certPem, privateKey.export({ type: "pkcs8", ...cipher }).toString(), /is encrypted/);
   add("SEC1, encrypted", certPem, privateKey.export({ type: "sec1", ...cipher }).toString(), /is encrypted/);
   add("a key of an unknown form", certPem, sec1.replaceAll("EC PRIVATE", "OPENSSH PRIVATE"), /cannot be read/);
+  add("an EC key with a number that is too long", certPem, tooLong(privateKey), /contradicts itself|cannot be read/);
   add("an RSA key that contradicts itself", rsaIssued.certPem, contradictory(rsa.privateKey), /contradicts itself/);
   return pairs;
 }
@@ -209,4 +218,12 @@ function contradictory(key: KeyObject): string {
   const body = key.export({ type: "pkcs1", format: "der" });
   body.writeUInt8(body.readUInt8(body.length - 1) ^ 1, body.length - 1);
   return der.pem("RSA PRIVATE KEY", body);
+}
+
+/** A SEC1 key with a byte more than its curve has. OpenSSL reads it, and Node ends when it is asked for its parts. */
+function tooLong(key: KeyObject): string {
+  const [version, number, ...others] = readDer(key.export({ type: "sec1", format: "der" }))?.children ?? [];
+  if (version === undefined || number === undefined) throw new Error("not a SEC1 key");
+  const parts = [version, { ...number, body: Buffer.concat([Buffer.of(0xab), number.body]) }, ...others];
+  return der.pem("EC PRIVATE KEY", der.sequence(...parts.map(({ tag, body }) => der.tagged(tag, body))));
 }
