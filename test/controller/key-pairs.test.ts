@@ -12,7 +12,7 @@ import { oddBundles, oddPairs } from "../parts/odd-certificates.ts";
 type Pem = { readonly certPem: string; readonly keyPem: string };
 
 const SEEDS = [1, 2, 3, ...(process.env.SEED === undefined ? [] : [Number(process.env.SEED)])];
-const MUTANTS = 300;
+const MUTANTS = 80;
 
 const read = ({ certPem, keyPem }: Pem) => readKeyPair(new SecretText(certPem), new SecretText(keyPem));
 const reasonOf = (reading: { readonly ok: true } | { readonly ok: false; readonly reason: string }) =>
