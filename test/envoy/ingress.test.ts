@@ -3,10 +3,9 @@ import { readRegex } from "../../src/controller/regexes.ts";
 import { objects, serviceYaml } from "../objects.ts";
 import { createAuthority } from "../parts/authority.ts";
 import { startWebsocket } from "../parts/backends.ts";
-import { NoUpgrade, openWebsocket } from "../parts/clients.ts";
+import { NoUpgrade, openWebsocket, requestHttps } from "../parts/clients.ts";
 import type { Listening } from "../parts/listening.ts";
 import { eventually } from "./harness.ts";
-import { httpsRequest } from "./https.ts";
 import { describeWithEnvoy } from "./suite.ts";
 import { startWorld, type World } from "./world.ts";
 
@@ -48,8 +47,8 @@ describeWithEnvoy("Ingresses on a real Envoy", (binary) => {
     await world.stop();
   });
   const get = (serverName: string, minVersion: "TLSv1.2" | "TLSv1.3" = "TLSv1.2") => {
-    const request = { port: world.httpsPort, serverName, host: serverName, path: "/", authority: authority.rootPem };
-    return httpsRequest({ ...request, minVersion, maxVersion: minVersion });
+    const request = { port: world.httpsPort, sni: serverName, host: serverName, caPem: authority.rootPem };
+    return requestHttps({ ...request, minVersion, maxVersion: minVersion });
   };
 
   test("Envoy takes every regular expression that is not refused, and the path beside it is served", async () => {

@@ -3,10 +3,9 @@ import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import { objects, rootYaml, serviceYaml } from "../objects.ts";
 import { createAuthority } from "../parts/authority.ts";
 import { startScripted, startTls } from "../parts/backends.ts";
-import { openLines } from "../parts/clients.ts";
+import { openLines, requestHttps } from "../parts/clients.ts";
 import { type Listening, listening } from "../parts/listening.ts";
 import { eventually, startEnvoy } from "./harness.ts";
-import { httpsRequest } from "./https.ts";
 import { describeWithEnvoy } from "./suite.ts";
 import { startWorld, type World } from "./world.ts";
 
@@ -89,7 +88,7 @@ describeWithEnvoy("a neighbour whose endpoints never answer their health checks"
 
   const get = (name: string, maxVersion: "TLSv1.2" | "TLSv1.3" = "TLSv1.3") => {
     const host = `${name}.example.com`;
-    return httpsRequest({ port: world.httpsPort, serverName: host, host, path: "/", authority: undefined, maxVersion });
+    return requestHttps({ port: world.httpsPort, sni: host, host, maxVersion });
   };
   const answer = async (name: string) => {
     const connection = await openLines({ port: world.httpsPort, tls: { sni: `${name}.example.com` } });

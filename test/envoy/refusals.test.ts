@@ -6,8 +6,8 @@ import { HTTPS_LISTENER } from "../../src/envoy/listeners.ts";
 import type { Resource } from "../../src/xds/cache.ts";
 import { objects, rootYaml, serviceYaml } from "../objects.ts";
 import { createAuthority, type Identity } from "../parts/authority.ts";
+import { requestHttps } from "../parts/clients.ts";
 import { eventually } from "./harness.ts";
-import { httpsRequest } from "./https.ts";
 import { describeWithEnvoy } from "./suite.ts";
 import { startWorld, type World } from "./world.ts";
 
@@ -110,14 +110,7 @@ stringData: ${secretData(authority.issue({ names: [`${name}.example.com`] }))}
 `;
     const get = (name: string, maxVersion: "TLSv1.2" | "TLSv1.3") => {
       const host = `${name}.example.com`;
-      return httpsRequest({
-        port: world.httpsPort,
-        serverName: host,
-        host,
-        path: "/",
-        authority: undefined,
-        maxVersion,
-      });
+      return requestHttps({ port: world.httpsPort, sni: host, host, maxVersion });
     };
     await world.apply(objects(serviceYaml("good") + secure("ordinary")));
     const { cache, controller, xds } = world.running();

@@ -2,10 +2,9 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { objects, serviceYaml } from "../objects.ts";
 import { createAuthority } from "../parts/authority.ts";
 import { startTcp, startTls } from "../parts/backends.ts";
-import { type LineConnection, openLines } from "../parts/clients.ts";
+import { type LineConnection, openLines, requestHttps } from "../parts/clients.ts";
 import type { Listening } from "../parts/listening.ts";
 import { eventually } from "./harness.ts";
-import { httpsRequest } from "./https.ts";
 import { describeWithEnvoy } from "./suite.ts";
 import { startWorld, type World } from "./world.ts";
 
@@ -76,13 +75,7 @@ spec: { virtualhost: { fqdn: ${name}.example.com, tls: ${tls} }, ${spec} }
     // Its certificate is the backend's, which Envoy does not have.
     expect(await answer("pass")).toBe("secret hello");
     const host = "http.example.com";
-    const reply = await httpsRequest({
-      port: world.httpsPort,
-      serverName: host,
-      host,
-      path: "/",
-      authority: authority.rootPem,
-    });
+    const reply = await requestHttps({ port: world.httpsPort, sni: host, host, caPem: authority.rootPem });
     expect(reply.status).toBe(503);
   });
 

@@ -1,12 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { Agent as HttpsAgent } from "node:https";
-import { connect, Socket } from "node:net";
+import { connect } from "node:net";
 import { buffer } from "node:stream/consumers";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { objects, serviceYaml } from "../objects.ts";
 import { createAuthority, type Identity } from "../parts/authority.ts";
+import { type HttpsRequest, openH2, requestHttps } from "../parts/clients.ts";
 import { eventually } from "./harness.ts";
-import { type HttpsRequest, httpsRequest } from "./https.ts";
 import { describeWithEnvoy } from "./suite.ts";
 import { startWorld, type World } from "./world.ts";
 
@@ -61,15 +60,9 @@ describeWithEnvoy("TLS on a real Envoy", (binary) => {
     await world.stop();
   });
 
+  const to = (serverName: string) => ({ port: world.httpsPort, sni: serverName, caPem: authority.rootPem });
   const get = (serverName: string, options: Partial<HttpsRequest> = {}) =>
-    httpsRequest({
-      port: world.httpsPort,
-      serverName,
-      host: serverName,
-      path: "/",
-      authority: authority.rootPem,
-      ...options,
-    });
+    requestHttps({ ...to(serverName), host: serverName, ...options });
 
   test.each(["a.example.com", "A.Example.COM", "b.example.com", "c.example.com"])(
     "serves %s with its certificate",
@@ -200,27 +193,27 @@ spec: { delegations: [{ secretName: wildcard, targetNamespaces: [other, default]
   test("a version that is raised holds for connections that are open, and those that are new enough go on", async () => {
     const root = (tls: string) => tlsRootYaml("raised", "raised.example.com", `{ secretName: raised${tls} }`);
     await world.apply(objects(root("") + secretYaml("raised", identity("raised.example.com"))));
-    const old = new Agent({ keepAlive: true, maxSockets: 1 });
-    const recent = new Agent({ keepAlive: true, maxSockets: 1 });
-    const ask = async () => [
-      (await get("raised.example.com", { agent: old, maxVersion: "TLSv1.2" })).status,
-      (await get("raised.example.com", { agent: recent })).status,
-    ];
+    await eventually(async () => (await get("raised.example.com")).status === 200, 5000);
+    const old = await openH2({ ...to("raised.example.com"), maxVersion: "TLSv1.2" });
+    const recent = await openH2(to("raised.example.com"));
+    const ask = async () => {
+      const replies = [await old.ask({ host: "raised.example.com" }), await recent.ask({ host: "raised.example.com" })];
+      return replies.map(({ status }) => status);
+    };
     await eventually(async () => expect(await ask()).toEqual([200, 200]), 5000);
     await world.apply(objects(root(", minimumProtocolVersion: '1.3'")));
     await eventually(async () => expect(await ask()).toEqual([421, 200]), 5000);
     await world.apply(objects(root(", minimumProtocolVersion: '1.2'")));
     await eventually(async () => expect(await ask()).toEqual([200, 200]), 5000);
-    expect([old.localPorts().length, recent.localPorts().length]).toEqual([1, 1]);
-    old.destroy();
-    recent.destroy();
+    expect([old.isOpen(), recent.isOpen()]).toEqual([true, true]);
+    old.close();
+    recent.close();
   });
 
   test("a host that is not ordinary comes and goes without a connection of another being cut", async () => {
-    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-    const ask = () => get("a.example.com", { agent });
+    const kept = await openH2(to("a.example.com"));
+    const ask = () => kept.ask({ host: "a.example.com" });
     expect((await ask()).status).toBe(200);
-    const [port] = agent.localPorts();
     const root = tlsRootYaml("d", "d.example.com", "{ secretName: d, minimumProtocolVersion: '1.3' }");
     const [added] = objects(root);
     await world.apply(objects(root + secretYaml("d", identity("d.example.com"))));
@@ -230,8 +223,8 @@ spec: { delegations: [{ secretName: wildcard, targetNamespaces: [other, default]
     if (added !== undefined) await world.apply([{ kind: "deleted", key: added.key }]);
     await expect(get("d.example.com")).rejects.toThrow();
     expect((await ask()).status).toBe(200);
-    expect(agent.localPorts()).toEqual([port]);
-    agent.destroy();
+    expect(kept.isOpen()).toBe(true);
+    kept.close();
   });
 });
 
@@ -259,21 +252,4 @@ function clientHello(serverName: Buffer): Buffer {
     sized(2, ...extensions),
   ]);
   return Buffer.concat([hex("160301"), sized(2, hex("01"), sized(3, hello))]);
-}
-
-/** Tells which connections it has opened so far. */
-class Agent extends HttpsAgent {
-  readonly #ports: (number | undefined)[] = [];
-
-  override createConnection(
-    ...args: Parameters<HttpsAgent["createConnection"]>
-  ): ReturnType<HttpsAgent["createConnection"]> {
-    const socket = super.createConnection(...args);
-    if (socket instanceof Socket) socket.once("connect", () => this.#ports.push(socket.localPort));
-    return socket;
-  }
-
-  localPorts(): readonly (number | undefined)[] {
-    return this.#ports;
-  }
 }

@@ -85,21 +85,44 @@ type PlainReply = Pick<HttpsReply, "status" | "headers" | "body">;
 
 /** One HTTP/2 request over a connection that is already there; the connection is closed. */
 export async function requestH2(connection: Duplex, request: PlainRequest): Promise<PlainReply> {
-  const session = connectHttp2("http://unused", { createConnection: () => connection });
+  const { ask, close } = overH2(connection);
   try {
-    const stream = session.request({
-      ":authority": request.host,
-      ":path": request.path ?? "/",
-      ":method": request.method ?? "GET",
-      ...request.headers,
-    });
-    const failed = once(session, "error").then(([error]) => Promise.reject(error));
-    const answered = once(stream, "response", { signal: AbortSignal.timeout(ANSWER_MS) });
-    const [headers] = await Promise.race([answered, failed]);
-    return { status: Number(headers[":status"]), headers, body: await textOf(stream) };
+    return await ask(request);
   } finally {
-    session.destroy();
+    close();
   }
+}
+
+export type H2Connection = {
+  readonly ask: (request: PlainRequest) => Promise<PlainReply>;
+  /** Whether the connection still stands, and the other side has not said that it is about to close it. */
+  readonly isOpen: () => boolean;
+  readonly close: () => void;
+};
+
+/** For one request after the other over the same connection. */
+export async function openH2(options: TlsOptions): Promise<H2Connection> {
+  return overH2(await openTls({ ...options, alpn: ["h2"] }));
+}
+
+function overH2(connection: Duplex): H2Connection {
+  const session = connectHttp2("http://unused", { createConnection: () => connection });
+  return {
+    ask: async (request) => {
+      const stream = session.request({
+        ":authority": request.host,
+        ":path": request.path ?? "/",
+        ":method": request.method ?? "GET",
+        ...request.headers,
+      });
+      const failed = once(session, "error").then(([error]) => Promise.reject(error));
+      const answered = once(stream, "response", { signal: AbortSignal.timeout(ANSWER_MS) });
+      const [headers] = await Promise.race([answered, failed]);
+      return { status: Number(headers[":status"]), headers, body: await textOf(stream) };
+    },
+    isOpen: () => !session.closed && !session.destroyed,
+    close: () => session.destroy(),
+  };
 }
 
 function requestHttp1(connection: Socket, request: PlainRequest): Promise<PlainReply> {
