@@ -11,6 +11,7 @@ const OWN = [
   "per-try-timeout",
   "websocket-routes",
   "tls-minimum-protocol-version",
+  "tls-cert-namespace",
 ] as const;
 
 /** Those that ingress controllers have in common. */

@@ -260,6 +260,7 @@ const ingress = fc
       maybe("contour.heptio.com/per-try-timeout", duration),
       maybe("contour.heptio.com/websocket-routes", fc.constantFrom("/", "/a,/b", "x")),
       maybe("contour.heptio.com/tls-minimum-protocol-version", fc.constantFrom("1.2", "1.3", "9")),
+      maybe("projectcontour.io/tls-cert-namespace", fc.constantFrom("b", "a/b", "../x")),
       maybe("ingress.kubernetes.io/force-ssl-redirect", fc.constantFrom("true", "false", "yes")),
       maybe("kubernetes.io/ingress.allow-http", fc.constantFrom("true", "false", "no")),
     ),

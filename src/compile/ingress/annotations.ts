@@ -16,6 +16,8 @@ export type IngressSettings = {
   readonly retry: ir.Retry | undefined;
   /** Paths of rules, as they are written there. */
   readonly websocketPaths: ReadonlySet<string>;
+  /** Where the Secrets that `spec.tls` names are, if not beside the Ingress; as written. */
+  readonly certificateNamespace: string | undefined;
   readonly minimumTlsVersion: { readonly version: ir.TlsVersion; readonly at: string } | undefined;
   readonly problems: readonly { readonly at: string; readonly fact: Fact }[];
 };
@@ -92,6 +94,7 @@ export function compileAnnotations({ annotations, rules, defaultBackend }: Ingre
     timeout,
     retry: on === undefined ? undefined : { on, count: count ?? 1, perTryTimeoutMs: perTry },
     websocketPaths: new Set(websocketPaths),
+    certificateNamespace: value("tls-cert-namespace", (text) => ({ value: text })),
     minimumTlsVersion: value("tls-minimum-protocol-version", (text, at) => {
       const version = TLS_VERSIONS.find((known) => known === text);
       return version === undefined ? { fault: `is none of ${TLS_VERSIONS.join(", ")}` } : { value: { version, at } };

@@ -1,3 +1,4 @@
+import type { IngressTls } from "../../api/ingress.ts";
 import type { ObjectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
 import type { Unit, View } from "../../store/view.ts";
@@ -5,6 +6,7 @@ import type { Findings } from "../findings.ts";
 import type { CompileOptions } from "../options.ts";
 import type { Fact, SecretReason } from "../problems.ts";
 import { findCertificate } from "../tls.ts";
+import type { IngressSettings } from "./annotations.ts";
 import type { Participant } from "./host.ts";
 
 /**
@@ -29,7 +31,7 @@ export function compileIngressTls(
     if (entry === undefined) continue;
     const at = `spec.tls[${index}].secretName`;
     const report = (fact: Fact) => findings.report({ object: key, at, subject: { kind: "object" }, ...fact });
-    const { secretName = "" } = entry;
+    const secretName = secretOf(entry, settings);
     const { value, facts } = findCertificate(
       { host: unit, namespace: object.metadata.namespace, origin: { object: key, at } },
       secretName,
@@ -52,6 +54,12 @@ export function compileIngressTls(
     }
   }
   return certificate && { certificate, minimumVersion };
+}
+
+/** An API server takes no slash in `secretName`, so that there an annotation says which namespace is meant. */
+function secretOf({ secretName = "" }: IngressTls, { certificateNamespace }: IngressSettings): string {
+  const isWhole = certificateNamespace === undefined || secretName === "" || secretName.includes("/");
+  return isWhole ? secretName : `${certificateNamespace}/${secretName}`;
 }
 
 function reasonOf(fact: Fact): SecretReason {
