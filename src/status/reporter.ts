@@ -138,7 +138,7 @@ export class StatusReporter implements StatusSink {
     const [type, reason] = (
       { valid: ["Normal", "Valid"], invalid: ["Warning", "Invalid"], orphaned: ["Warning", "Orphaned"] } as const
     )[currentStatus];
-    const occasion = `${currentStatus} ${resourceVersion ?? description}`;
+    const occasion = `${currentStatus} ${resourceVersion}`;
     this.#events.post({ object: key, uid, type, reason, note: description, occasion });
   }
 }

@@ -27,14 +27,14 @@ export type WriteReport =
       readonly kind: "written";
       readonly key: ObjectKey;
       readonly uid: string;
-      /** The version that came of it, as far as it is known. */
-      readonly resourceVersion: string | undefined;
+      /** The version of the object that came of it. */
+      readonly resourceVersion: string;
       readonly wish: Wish;
       /** The `currentStatus` of an IngressRoute that stood there before. */
       readonly before: string | undefined;
     }
   | { readonly kind: "retried"; readonly key: ObjectKey; readonly error: unknown; readonly inMs: number }
-  /** The object is gone or another, or the status was refused: it is left until one of both changes. */
+  /** The object is gone, has changed or is another, or the status was refused: it is left until there is news of it. */
   | { readonly kind: "dropped"; readonly key: ObjectKey; readonly error: ApiError }
   /** The API server has made something else of it, a CustomResourceDefinition without these fields for one. */
   | { readonly kind: "altered"; readonly key: ObjectKey };
@@ -64,7 +64,8 @@ type SeenStatus =
 
 type SeenObject = { readonly uid: string; readonly resourceVersion: string; readonly found: SeenStatus };
 
-type Draft = { readonly wish: Wish; readonly found: SeenStatus; readonly status: unknown };
+/** One attempt: to make this of that. */
+type Attempt = { readonly wish: Wish; readonly seen: SeenObject; readonly status: unknown };
 
 type Entry = {
   wish: Wish | undefined;
@@ -75,10 +76,8 @@ type Entry = {
   attempts: number;
   /** A timer runs until the next attempt, or the next look. */
   timer: { readonly why: "retry" | "wait"; readonly cancel: () => void } | undefined;
-  /** What was tried last: the same times are sent again, so that a lost answer costs no second change. */
-  draft: Draft | undefined;
-  /** A wish and a status that writing does not bring together. */
-  futile: Draft | undefined;
+  /** Writing this for that version of the object leads nowhere. */
+  futile: { readonly wish: Wish; readonly resourceVersion: string } | undefined;
 };
 
 /**
@@ -123,7 +122,7 @@ export class StatusWriter {
     }
     const entry = this.#entry(key);
     if (entry.seen?.uid === seen.uid && isOlder(seen.resourceVersion, entry.seen.resourceVersion)) return;
-    this.#take(entry, { uid: seen.uid, resourceVersion: seen.resourceVersion, found: readStatus(key, seen.status) });
+    entry.seen = { uid: seen.uid, resourceVersion: seen.resourceVersion, found: readStatus(key, seen.status) };
     this.#consider(key, entry);
   }
 
@@ -178,7 +177,6 @@ export class StatusWriter {
         isWriting: false,
         attempts: 0,
         timer: undefined,
-        draft: undefined,
         futile: undefined,
       };
       this.#entries.set(key, entry);
@@ -189,13 +187,6 @@ export class StatusWriter {
   /** Whether its first second without the answers of Envoys is not over yet. */
   #isHeld({ unsettledMs }: Entry): boolean {
     return unsettledMs !== undefined && this.#options.clock.monotonicMs() - unsettledMs < this.#options.holdMs;
-  }
-
-  /** A status that is as it was stays the same value, which is how a draft of it is known. */
-  #take(entry: Entry, seen: SeenObject): void {
-    const { seen: before } = entry;
-    const isSame = before?.uid === seen.uid && sameValue(before.found, seen.found);
-    entry.seen = isSame ? { ...seen, found: before.found } : seen;
   }
 
   /** Nothing is to be done for it until it is considered again. */
@@ -235,11 +226,10 @@ export class StatusWriter {
     }
   }
 
-  #decide({ wish, seen, unsettledMs, futile, draft }: Entry): Decision {
+  #decide({ wish, seen, unsettledMs, futile }: Entry): Decision {
     if (wish === undefined || seen === undefined) return { kind: "same" };
     const { found } = seen;
-    if (futile?.wish === wish && futile.found === found) return { kind: "same" };
-    if (draft?.wish === wish && draft.found === found) return { kind: "write", status: draft.status };
+    if (futile?.wish === wish && futile.resourceVersion === seen.resourceVersion) return { kind: "same" };
     if (wish.kind === "Ingress") return decideIngress(wish, found.kind === "Ingress" ? found.addresses : undefined);
     if (found.kind !== "IngressRoute") return { kind: "same" };
     const { clock } = this.#options;
@@ -292,56 +282,53 @@ export class StatusWriter {
   async #write(key: ObjectKey, entry: Entry, status: unknown): Promise<void> {
     const { wish, seen } = entry;
     if (wish === undefined || seen === undefined) return;
-    const draft: Draft = { wish, found: seen.found, status };
+    const attempt: Attempt = { wish, seen, status };
+    const { uid, resourceVersion } = seen;
     entry.isWriting = true;
-    entry.draft = draft;
     const { signal } = this.#term;
     try {
       const answer = await this.#options.client.request({
         method: "PATCH",
         path: statusPath(key),
         contentType: "application/merge-patch+json",
-        // Another object of the same name is refused: what is wished is not wished of that.
-        body: { metadata: { uid: seen.uid }, status },
+        // Refused if the object has changed since, or is another: the watch will tell, and then it may have to be something
+        // else. The version alone says so for our own kinds: their status takes any uid.
+        body: { metadata: { uid, resourceVersion }, status },
         timeoutMs: TIMEOUT_MS,
         signal,
       });
       entry.isWriting = false;
-      this.#written(key, entry, draft, seen, answer);
+      this.#written(key, entry, attempt, answer);
     } catch (error) {
       entry.isWriting = false;
       // Whoever leads now compares with what the watch says.
-      if (!signal.aborted) this.#failed(key, entry, draft, error);
+      if (!signal.aborted) this.#failed(key, entry, attempt, error);
     }
     if (!signal.aborted || this.#isLeading) this.#consider(key, entry);
     this.#forgetIfEmpty(key, entry);
   }
 
-  #written(key: ObjectKey, entry: Entry, draft: Draft, seen: SeenObject, answer: unknown): void {
-    const after = readAnswer(key, answer) ?? { ...seen, found: readStatus(key, draft.status) };
+  #written(key: ObjectKey, entry: Entry, { wish, seen, status }: Attempt, answer: unknown): void {
+    const after = readAnswer(key, answer) ?? { ...seen, found: readStatus(key, status) };
+    const { uid, resourceVersion } = after;
     entry.attempts = 0;
-    entry.draft = undefined;
     entry.unsettledMs = undefined;
     this.#failures = 0;
     // It may be gone meanwhile, or another, or the watch may have told of this write and of later ones.
-    const isCurrent = entry.seen?.uid === after.uid && !isOlder(after.resourceVersion, entry.seen.resourceVersion);
-    if (isCurrent) this.#take(entry, after);
-    const { found } = draft;
-    const before = found.kind === "IngressRoute" ? found.status.currentStatus : undefined;
-    const { uid, resourceVersion } = after;
-    this.#options.onReport({ kind: "written", key, uid, resourceVersion, wish: draft.wish, before });
-    if (isCurrent && entry.seen !== undefined && !isTaken(draft, after.found)) {
-      entry.futile = { ...draft, found: entry.seen.found };
-      this.#options.onReport({ kind: "altered", key });
-    }
+    const isCurrent = entry.seen?.uid === uid && !isOlder(resourceVersion, entry.seen.resourceVersion);
+    if (isCurrent) entry.seen = after;
+    const before = seen.found.kind === "IngressRoute" ? seen.found.status.currentStatus : undefined;
+    this.#options.onReport({ kind: "written", key, uid, resourceVersion, wish, before });
+    if (!isCurrent || isTaken(status, after.found)) return;
+    entry.futile = { wish, resourceVersion };
+    this.#options.onReport({ kind: "altered", key });
   }
 
-  #failed(key: ObjectKey, entry: Entry, draft: Draft, error: unknown): void {
+  #failed(key: ObjectKey, entry: Entry, { wish, seen }: Attempt, error: unknown): void {
     const { clock, random, onReport } = this.#options;
     if (error instanceof ApiError && [404, 409, 410, 422].includes(error.status)) {
-      entry.draft = undefined;
       entry.attempts = 0;
-      entry.futile = draft;
+      entry.futile = { wish, resourceVersion: seen.resourceVersion };
       onReport({ kind: "dropped", key, error });
       return;
     }
@@ -371,8 +358,8 @@ function saysMore(before: Wish | undefined, after: Wish): boolean {
 }
 
 /** Whether what came of a write is what was written. */
-function isTaken(draft: Draft, found: SeenStatus): boolean {
-  const written = readStatusOf(found.kind, draft.status);
+function isTaken(status: unknown, found: SeenStatus): boolean {
+  const written = readStatusOf(found.kind, status);
   if (written.kind === "Ingress" || found.kind === "Ingress") return sameValue(written, found);
   const ours = ({ currentStatus, description, conditions }: SeenIngressRouteStatus) => [
     currentStatus,

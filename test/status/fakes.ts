@@ -181,7 +181,11 @@ export class FakeApi {
     const stored = this.#objects.get(key);
     const patch = record(JSON.parse(JSON.stringify(body)));
     if (stored === undefined) throw refusal(404, "NotFound");
-    if (record(patch.metadata).uid !== stored.uid) throw refusal(409, "Conflict");
+    const { uid, resourceVersion } = record(patch.metadata);
+    if (resourceVersion !== undefined && resourceVersion !== String(stored.resourceVersion))
+      throw refusal(409, "Conflict");
+    // The status of a custom resource takes any uid.
+    if (plural === "ingresses" && uid !== stored.uid) throw refusal(422, "Invalid");
     const status = this.admit(merge(stored.status, patch.status));
     if (JSON.stringify(status) !== JSON.stringify(stored.status)) {
       this.changes.set(key, (this.changes.get(key) ?? 0) + 1);

@@ -241,13 +241,26 @@ describe("the watch", () => {
     expect(world.writes).toBe(1);
   });
 
-  test("may tell of what was before a write after its answer", async () => {
+  test("may be late: what is written on top of a change that was not seen is refused, and written when it is", async () => {
     const world = await World.with();
-    world.api.edit(WEB);
+    const theirs = { type: "Audited", status: "True" };
+    world.api.edit(WEB, () => ({ conditions: [theirs] }));
     await world.wish({});
+    expect(world.reports.map(({ kind }) => kind)).toEqual(["dropped"]);
+    await world.clock.advance(60_000);
+    expect(world.writes).toBe(1);
+    await world.watch();
+    expect(world.condition("Audited")).toEqual(theirs);
+    expect(world.writes).toBe(2);
+  });
+
+  test("may tell of a write after the answer to the next one", async () => {
+    const world = await World.with();
+    await world.wish({});
+    await world.wish({ description: "broken" });
     await world.watch();
     await world.clock.advance(5000);
-    expect(world.writes).toBe(1);
+    expect(world.writes).toBe(2);
   });
 
   test("tells of another object of the same name: what was on its way is for the first one", async () => {
@@ -308,7 +321,7 @@ describe("the watch", () => {
 });
 
 describe("what fails", () => {
-  test("is tried again with a back-off that grows, and the same times as before", async () => {
+  test("is tried again with a back-off that grows", async () => {
     const world = await World.with();
     world.api.fate = () => "broken";
     await world.wish({});
@@ -317,7 +330,6 @@ describe("what fails", () => {
     expect(delays.slice(0, 6)).toEqual([100, 200, 400, 800, 1600, 3200]);
     world.api.fate = () => "done";
     await world.clock.advance(30_000);
-    expect(world.condition("Valid").lastTransitionTime).toBe(T0);
     expect(world.reports.at(-1)).toMatchObject({ kind: "written" });
     const writes = world.writes;
     await world.clock.advance(60_000);
@@ -389,7 +401,7 @@ describe("leadership", () => {
     await world.watch();
     for (const key of [same, other]) world.writer.wish(key, wish());
     await world.clock.advance(5000);
-    expect(world.writes).toBe(0);
+    expect([world.writes, world.writer.waiting]).toEqual([0, 0]);
     world.leading(true);
     await turns();
     expect(world.api.requests.map(({ path }) => path.split("/").at(-2))).toEqual(["other"]);
@@ -427,6 +439,7 @@ describe("leadership", () => {
     await world.writer.stop();
     expect(world.api.requests[0]?.signal?.aborted).toBe(true);
     expect(world.api.pending).toEqual([]);
+    expect(world.clock.running).toBe(0);
     world.leading(true);
     await world.wish({ description: "broken" });
     expect(world.writes).toBe(1);
