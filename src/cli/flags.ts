@@ -1,5 +1,6 @@
 import { isIP } from "node:net";
 import { type Command, Option } from "commander";
+import { isName, isNamespace } from "../api/names.ts";
 
 /** The command line or the environment says something that cannot be meant. The message is one line for the user. */
 export class UsageError extends Error {
@@ -156,8 +157,8 @@ export function serviceFlag(
 ): Flag<{ readonly namespace: string; readonly name: string } | undefined> {
   const parse = (text: string) => {
     const [namespace = "", service = "", ...rest] = text.split("/");
-    if (rest.length > 0 || ![namespace, service].every((part) => /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(part))) {
-      throw new UsageError("must be the namespace and the name of a Service, with a slash between them");
+    if (rest.length > 0 || !isNamespace(namespace) || !isName(service)) {
+      throw new UsageError("must be a namespace and a name with a slash between them");
     }
     return { namespace, name: service };
   };

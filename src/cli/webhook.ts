@@ -1,12 +1,12 @@
 import { isIP } from "node:net";
-import { isName, isNamespace } from "../api/names.ts";
+import { isName } from "../api/names.ts";
 import type { AloneOptions } from "../compile/alone.ts";
 import type { Logger } from "../controller/log.ts";
 import type { Telemetry } from "../controller/telemetry.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { REAL_CLOCK } from "../kube/clock.ts";
 import type { RunningWebhook, WebhookReport } from "../webhook/webhook.ts";
-import { addressFlag, type Flag, portFlag, switchFlag, textFlag, UsageError } from "./flags.ts";
+import { addressFlag, type Flag, portFlag, serviceFlag, switchFlag, textFlag, UsageError } from "./flags.ts";
 
 type ObjectName = { readonly namespace: string; readonly name: string };
 
@@ -140,15 +140,4 @@ function tell(
 
 function isAnywhere(address: string): boolean {
   return address === "0.0.0.0" || (isIP(address) === 6 && /^[0:]+$/.test(address));
-}
-
-function serviceFlag(name: string, help: string): Flag<ObjectName | undefined> {
-  const parse = (text: string) => {
-    const [namespace = "", service = "", ...rest] = text.split("/");
-    if (rest.length > 0 || !isNamespace(namespace) || !isName(service)) {
-      throw new UsageError("must be a namespace and a name with a slash between them");
-    }
-    return { namespace, name: service };
-  };
-  return { name, argument: "namespace/name", help, fallback: undefined, parse };
 }

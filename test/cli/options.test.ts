@@ -234,6 +234,31 @@ test("a replica is known by its pod", () => {
   expect(instance()).toBe("isoline-7d9c-x2x");
 });
 
+test("the status of Ingresses has addresses, those of a Service, or is left alone", () => {
+  const loadBalancer = (...args: readonly string[]) => {
+    const { options } = Object(read("serve", "--kubeconfig", "x", ...args));
+    return options.objects.loadBalancer;
+  };
+  expect(loadBalancer()).toEqual({ kind: "none" });
+  expect(loadBalancer("--ingress-status-address", "192.0.2.1, 2001:db8::1,LB.example.com")).toEqual({
+    kind: "addresses",
+    addresses: [{ ip: "192.0.2.1" }, { ip: "2001:db8::1" }, { hostname: "lb.example.com" }],
+  });
+  const service = ["--ingress-status-service", "edge/envoy"];
+  expect(loadBalancer(...service)).toEqual({ kind: "service", namespace: "edge", name: "envoy" });
+  const wrong = (...args: string[]) => mistake("serve", "--kubeconfig", "x", ...args);
+  expect(wrong("--ingress-status-address", "192.0.2.1", ...service)).toBe(
+    "--ingress-status-address contradicts --ingress-status-service",
+  );
+  expect(wrong("--ingress-status-address", "192.0.2.1,")).toMatch(/^--ingress-status-address must be a host name/);
+  expect(wrong("--ingress-status-service", "envoy")).toMatch(
+    /^--ingress-status-service must be a namespace and a name/,
+  );
+  expect(mistake("serve", "--files", "x", ...service)).toBe(
+    "only objects of a cluster have a status: --files has none",
+  );
+});
+
 test("there is a webhook when it has a port", () => {
   const webhook = (...args: readonly string[]) => {
     const { options } = Object(read("serve", "--kubeconfig", "x", ...args));

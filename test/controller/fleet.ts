@@ -7,6 +7,7 @@ import type { Delta, TranslateOptions } from "../../src/translate/translator.ts"
 import { Translator } from "../../src/translate/translator.ts";
 import { Cache, type Resource } from "../../src/xds/cache.ts";
 import { type Acceptance, acceptance, type EnvoyIdentity } from "../../src/xds/envoys.ts";
+import type { ServerReport } from "../../src/xds/server.ts";
 import type { ResourceType } from "../../src/xds/type-urls.ts";
 import { Link } from "../xds/link.ts";
 import { ModelEnvoy } from "../xds/model-envoy.ts";
@@ -23,6 +24,8 @@ export class Fleet {
   readonly watch: ProgrammedWatch;
   /** What was last said of each object, by whoever looks only at what the watch names. */
   readonly said: Map<ObjectKey, Programmed> = new Map();
+  /** Who is told of what Envoys do. */
+  onReport: (report: ServerReport) => void = (report) => void this.watch.report(report);
   readonly #stale = new Set<ObjectKey>();
   readonly #members = new Map<number, Member>();
   readonly #away = new Map<number, Member>();
@@ -135,7 +138,7 @@ export class Fleet {
     const { reports } = member.link;
     while (member.told < reports.length) {
       const report = reports[member.told++];
-      if (report !== undefined) this.watch.report({ envoy: member.envoy, ...report });
+      if (report !== undefined) this.onReport({ envoy: member.envoy, ...report });
     }
   }
 
