@@ -12,7 +12,7 @@ import { KubeClient } from "../kube/client.ts";
 import { FileSource } from "../sources/files.ts";
 import { SYSTEM_CLOCK } from "../status/clock.ts";
 import type { LoadBalancer } from "../status/reporter.ts";
-import { startWebhook, type WebhookSettings } from "./webhook.ts";
+import { type RunningWebhook, startWebhook, type WebhookSettings } from "./webhook.ts";
 
 export type ServeOptions = ControllerOptions & { readonly objects: ObjectSource };
 
@@ -65,6 +65,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const { loadBalancer, instance, lease } = objects;
   const { namespace: ownNamespace = "default" } = access;
   const isLeading = () => election.isLeading;
+  let webhook: RunningWebhook | undefined;
   const cluster = new Cluster({ client, loadBalancer, instance, isLeading, log });
   const election = createElection({
     ...{ client, log, clock: SYSTEM_CLOCK, random: Math.random },
@@ -72,7 +73,10 @@ export async function serve(options: ServeOptions): Promise<void> {
     name: lease.name,
     // A container that is started again in its pod is somebody else.
     identity: `${instance}_${randomBytes(4).toString("hex")}`,
-    onChange: (isLeading) => cluster.leading(isLeading),
+    onChange: (isLeading) => {
+      cluster.leading(isLeading);
+      if (isLeading) webhook?.leading();
+    },
   });
   const source: RunOptions["source"] = (listener, telemetry) => {
     telemetry.leading(isLeading);
@@ -90,11 +94,9 @@ export async function serve(options: ServeOptions): Promise<void> {
     await Promise.all([election.stop(), running.stop()]);
     await client.close();
   };
-  const webhook = await startWebhook(objects.webhook, {
+  webhook = await startWebhook(objects.webhook, {
     ...{ client, log, namespace: ownNamespace, telemetry: running.controller.telemetry },
-    compile: { ...options, readRegex },
-    // Several that write would write the same, and each Secret under the version that it has read.
-    isLeading: () => true,
+    ...{ compile: { ...options, readRegex }, isLeading },
   }).catch(async (error: unknown) => {
     await stop();
     throw error;

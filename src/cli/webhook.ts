@@ -8,6 +8,8 @@ import { REAL_CLOCK } from "../kube/clock.ts";
 import type { RunningWebhook, WebhookReport } from "../webhook/webhook.ts";
 import { addressFlag, type Flag, portFlag, serviceFlag, switchFlag, textFlag, UsageError } from "./flags.ts";
 
+export type { RunningWebhook } from "../webhook/webhook.ts";
+
 type ObjectName = { readonly namespace: string; readonly name: string };
 
 /** What the flags say of the webhook. */

@@ -63,6 +63,7 @@ export class CertificateKeeper {
   #failures = 0;
   #running: Promise<void> | undefined;
   readonly #stopped = new AbortController();
+  #awoken = new AbortController();
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -72,8 +73,14 @@ export class CertificateKeeper {
     this.#running ??= this.#run();
   }
 
+  /** Looks at once: a new leader may have much to do. */
+  wake(): void {
+    this.#awoken.abort();
+  }
+
   async stop(): Promise<void> {
     this.#stopped.abort();
+    this.wake();
     await this.#running;
   }
 
@@ -84,9 +91,10 @@ export class CertificateKeeper {
       const step = await this.#look();
       const waitMs = step === "keep" ? intervalMs : Math.min(intervalMs, SHORTEST_WAIT_MS * 2 ** this.#failures);
       // Replicas are not to ask all at the same time.
-      await clock.sleep(waitMs * (0.75 + clock.random() / 2), signal).catch((error: unknown) => {
-        if (!signal.aborted) throw error;
+      await clock.sleep(waitMs * (0.75 + clock.random() / 2), this.#awoken.signal).catch((error: unknown) => {
+        if (!this.#awoken.signal.aborted) throw error;
       });
+      this.#awoken = new AbortController();
     }
   }
 

@@ -30,7 +30,12 @@ const RENEWAL: Renewal = {
   intervalMs: MINUTE_MS,
 };
 
-export type RunningWebhook = { readonly port: number; readonly stop: () => Promise<void> };
+export type RunningWebhook = {
+  readonly port: number;
+  /** To be told when this replica begins to lead. */
+  readonly leading: () => void;
+  readonly stop: () => Promise<void>;
+};
 
 /** Answers reviews, on every replica. Rejects with the error of the socket when the port cannot be had. */
 export async function startWebhook(options: WebhookOptions): Promise<RunningWebhook> {
@@ -49,6 +54,7 @@ export async function startWebhook(options: WebhookOptions): Promise<RunningWebh
   keeper.start();
   return {
     port,
+    leading: () => keeper.wake(),
     stop: async () => {
       await Promise.all([keeper.stop(), server.close()]);
     },

@@ -88,6 +88,18 @@ describe("a keeper", () => {
     await world.stop();
   });
 
+  test("looks at once when it is told that it leads", async () => {
+    const world = new World(2);
+    world.leader = undefined;
+    await world.run(30 * MINUTE);
+    expect(world.configuration).toEqual(configurationOf(""));
+    world.leader = 1;
+    world.replicas[1]?.keeper.wake();
+    await world.run(0);
+    expect(world.configuration).not.toEqual(configurationOf(""));
+    await world.stop();
+  });
+
   test("renews long before the end, and only what is trusted everywhere is ever shown", async () => {
     const world = new World(2);
     await world.run(30 * MINUTE);
@@ -295,8 +307,12 @@ class World {
   #sleep(ms: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       const atMs = this.nowMs + ms;
-      this.#timers.push({ atMs, work: resolve });
-      signal.addEventListener("abort", () => reject(signal.reason));
+      const timer = { atMs, work: resolve };
+      this.#timers.push(timer);
+      signal.addEventListener("abort", () => {
+        this.#timers = this.#timers.filter((other) => other !== timer);
+        reject(signal.reason);
+      });
       if (signal.aborted) reject(signal.reason);
     });
   }
