@@ -284,7 +284,7 @@ test("a webhook that nobody could reach is a mistake", () => {
     "--webhook-address :: is no address to be reached by: --webhook-service is needed",
   );
   expect(wrong("--webhook-port", "9443", "--webhook-service", "b")).toBe(
-    '--webhook-service must be the namespace and the name of a Service, with a slash between them, not "b"',
+    '--webhook-service must be a namespace and a name with a slash between them, not "b"',
   );
   expect(mistake("serve", "--files", "x", "--webhook-port", "9443")).toMatch(/^--files contradicts --webhook-port/);
 });
