@@ -95,7 +95,7 @@ export type Fact =
   | { readonly code: "IngressTlsHostUnused"; readonly host: string }
   | { readonly code: "IngressCertificateHeld"; readonly host: string; readonly holder: ObjectKey }
   | { readonly code: "IngressPathHeld"; readonly holder: ObjectKey }
-  | { readonly code: "IngressNowhere" };
+  | { readonly code: "IngressNowhere"; readonly annotation: string };
 
 /** What is the matter with a Secret, and whether it is one of another namespace: then the reason is not for the object's author. */
 export type SecretReason = { readonly text: string; readonly isForeign: boolean };
@@ -324,7 +324,7 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
     case "IngressPathHeld":
       return `the path is served by ${quoted(shortName(fact.holder))}`;
     case "IngressNowhere":
-      return "is served on no port: kubernetes.io/ingress.allow-http takes it from http, and without a usable certificate it is not on https";
+      return `is served on no port: ${fact.annotation} takes it from http, and without a usable certificate it is not on https`;
   }
 }
 

@@ -120,7 +120,7 @@ const EXAMPLES: readonly (readonly [Fact, Subject?, string?])[] = [
   [{ code: "IngressTlsHostUnused", host: "www.example.com" }],
   [{ code: "IngressCertificateHeld", host: "shop.example.com", holder: key("shop") }],
   [{ code: "IngressPathHeld", holder: key("shop") }, route("shop.example.com/blog")],
-  [{ code: "IngressNowhere" }, route("shop.example.com/")],
+  [{ code: "IngressNowhere", annotation: "kubernetes.io/ingress.allow-http" }, route("shop.example.com/")],
 ];
 
 const PAGE = readFileSync(fileURLToPath(new URL("../../docs/problems.md", import.meta.url)), "utf8");

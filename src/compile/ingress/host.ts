@@ -74,8 +74,11 @@ export function compileIngresses(
     regexCost += compiled.cost;
     const insecure = settings.redirects ? "redirect" : settings.allowsHttp ? "serve" : "absent";
     const secure = tls === undefined ? "absent" : "serve";
-    if (insecure === "absent" && secure === "absent") {
-      findings.report({ object: key, at: candidate.at, subject: candidate.subject(undefined), code: "IngressNowhere" });
+    if (insecure !== "serve" && secure === "absent") {
+      const annotation =
+        insecure === "redirect" ? "ingress.kubernetes.io/force-ssl-redirect" : "kubernetes.io/ingress.allow-http";
+      const fact: Fact = { code: "IngressNowhere", annotation };
+      findings.report({ object: key, at: candidate.at, subject: candidate.subject(undefined), ...fact });
     }
     routes.set(id, {
       match: compiled.match,

@@ -60,7 +60,12 @@ export function ingressProblems(
   const covered = new Set([...rulesByHost.keys()].flatMap((host) => [host, wildcardOf(host)]));
   // Certificates are for names.
   covered.delete("*");
+  const namesHosts = [...rulesByHost.keys()].some((host) => host !== "*");
   for (const [i, entry] of tls.entries()) {
+    if (entry.hosts.length === 0 && !namesHosts) {
+      const field = `spec.tls[${i}]`;
+      report(field, { code: "FieldIgnored", field, reason: "is for the hosts of the rules, and no rule names one" });
+    }
     for (const [j, host] of entry.hosts.entries()) {
       if (!covered.has(host.toLowerCase()))
         report(`spec.tls[${i}].hosts[${j}]`, { code: "IngressTlsHostUnused", host });
