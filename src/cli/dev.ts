@@ -71,7 +71,8 @@ export async function dev(options: DevOptions): Promise<number> {
   if (state === "live") {
     parts.isLive = true;
     teller.everything(running);
-    const host = running.controller.translator.hosts()[0]?.name;
+    // A wildcard is no name to ask for.
+    const host = running.controller.translator.hosts().find(({ name }) => !name.startsWith("*"))?.name;
     const url = `http://${urlHost(options.envoy.address)}:${httpPort}/`;
     write("");
     write(`Envoy serves ${options.files} on ${url}`);
