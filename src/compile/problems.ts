@@ -312,7 +312,7 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
     case "IngressBackendUnsupported":
       return "the backend is a resource; only Services are served";
     case "IngressTlsUnusable":
-      return `${quoted(fact.host)} is not served over https by this object, because of Secret ${quoted(fact.secret)}: ${secretReason(fact.reason)}`;
+      return `${quoted(fact.host)} is not served over https by this object, because ${fact.secret === "" ? "" : `of Secret ${quoted(fact.secret)}: `}${secretReason(fact.reason)}`;
     case "IngressHttpsHeld":
       return `${quoted(fact.host)} is not served over https by this object, because ${quoted(shortName(fact.holder))} ${fact.reason}`;
     case "IngressAnnotationIgnored":

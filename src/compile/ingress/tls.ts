@@ -66,7 +66,7 @@ function reasonOf(fact: Fact): SecretReason {
   const own = (text: string): SecretReason => ({ text, isForeign: false });
   switch (fact.code) {
     case "TlsSecretMissing":
-      return own("it names no Secret");
+      return own("spec.tls names no Secret for it");
     case "TlsSecretNameInvalid":
       return own("this is neither a name nor a namespace and a name with a slash between them");
     case "TlsSecretNotFound":
