@@ -90,6 +90,7 @@ export class Telemetry {
       "Streams that have ended: by Envoy or with its connection, malformed, by a bug, or stopped with us.",
       "reason",
     );
+    const sent = counter("isoline_xds_sent_resources_total", "Resources that Envoys were sent.", "type");
     const nacks = counter("isoline_xds_nacks_total", "Responses that an Envoy refused.", "type");
     const refused = counter("isoline_xds_refused_resources_total", "Resources that an Envoy refused.", "type");
     const gauge = <Label extends string>(
@@ -135,6 +136,9 @@ export class Telemetry {
         case "disconnected":
           ended.inc({ reason: report.reason });
           return;
+        case "sent":
+          sent.inc({ type: report.type }, report.set.length);
+          return;
         case "refused":
           refused.inc({ type: report.type });
           nacks.inc({ type: report.type });
@@ -148,7 +152,6 @@ export class Telemetry {
         case "accepted":
         case "claimed":
         case "malformed":
-        case "sent":
         case "unknownType":
           return;
       }

@@ -15,6 +15,7 @@ test("the streams to Envoys can be watched: how they end, what is refused, silen
   count({ envoy, kind: "connected" });
   count({ envoy, kind: "disconnected", reason: "ended" });
   count({ envoy, kind: "retried", type: "scopedRoute", resources: 2, message: "bad" });
+  count({ envoy, kind: "sent", type: "cluster", set: ["a", "b"], removed: ["c"], bytes: 1 });
   const refused = {
     kind: "refused",
     type: "scopedRoute",
@@ -29,6 +30,7 @@ test("the streams to Envoys can be watched: how they end, what is refused, silen
     expect.arrayContaining([
       "isoline_xds_streams_opened_total 2",
       'isoline_xds_streams_ended_total{reason="ended"} 1',
+      'isoline_xds_sent_resources_total{type="cluster"} 2',
       'isoline_xds_nacks_total{type="scopedRoute"} 2',
       'isoline_xds_refused_resources_total{type="scopedRoute"} 1',
       'isoline_xds_silence_seconds{envoy="envoy-1"} 1.5',
