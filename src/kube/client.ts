@@ -55,6 +55,10 @@ export class KubeClient {
   #connections: Connections | undefined;
   /** Those whose certificates are out of date, while the last answers come in. */
   readonly #retired = new Set<Pool>();
+  /** Those that are under way. */
+  readonly #watches = new Set<Deadline>();
+  /** Those of them that have said nothing since another connection of their time was given up. */
+  readonly #doubted = new Set<Deadline>();
   #isClosed = false;
 
   constructor(access: Access, options: { readonly userAgent: string }) {
@@ -71,6 +75,7 @@ export class KubeClient {
       return await deadline.guard(async () => {
         const answer = await this.#send(request, deadline.signal);
         const text = await answer.body.text();
+        this.#answered();
         return text === "" ? undefined : parse(text);
       });
     } finally {
@@ -87,8 +92,9 @@ export class KubeClient {
     const deadline = this.#deadline(`no answer came within ${timeoutMs / 1000} s`, timeoutMs, watch.signal);
     try {
       const answer = await deadline.guard(() => this.#send({ ...watch, method: "GET" }, deadline.signal));
+      this.#answered();
       deadline.set(`nothing came for ${idleMs / 1000} s`, idleMs);
-      return readLines(answer.body, deadline);
+      return this.#lines(answer.body, deadline);
     } catch (error) {
       deadline.clear();
       throw error;
@@ -107,7 +113,36 @@ export class KubeClient {
       // What has silenced one connection has most likely silenced all: the next request gets a new one.
       if (this.#connections !== undefined) this.#retire(this.#connections.pool);
       this.#connections = undefined;
+      for (const watch of this.#watches) this.#doubted.add(watch);
     });
+  }
+
+  /**
+   * A watch that says nothing may have nothing to say. But when a connection of its time was given up and a new one works, it
+   * is most likely dead, and is begun anew. As long as nothing is answered, the server is only slow, or not there at all.
+   */
+  #answered(): void {
+    for (const watch of this.#doubted) watch.end("nothing came, while new connections were answered");
+    this.#doubted.clear();
+  }
+
+  async *#lines(body: Answer["body"], deadline: Deadline): AsyncGenerator<readonly unknown[]> {
+    const lines = new JsonLines(MAX_LINE_BYTES);
+    this.#watches.add(deadline);
+    try {
+      for await (const chunk of body) {
+        deadline.refresh();
+        this.#doubted.delete(deadline);
+        yield lines.push(chunk);
+      }
+      if (!lines.isWhole) throw new ConnectionError("cut", "the watch ended in the middle of a line");
+    } catch (error) {
+      throw deadline.translate(error);
+    } finally {
+      this.#watches.delete(deadline);
+      this.#doubted.delete(deadline);
+      deadline.clear();
+    }
   }
 
   /** Answers that are no success are thrown. */
@@ -226,6 +261,11 @@ class Deadline {
     this.#timer.refresh();
   }
 
+  /** As if its time were over. */
+  end(message: string): void {
+    this.#controller.abort(new ConnectionError("timeout", message));
+  }
+
   clear(): void {
     clearTimeout(this.#timer);
     this.#outer?.removeEventListener("abort", this.#abort);
@@ -258,23 +298,8 @@ class Deadline {
   #start(message: string, ms: number): NodeJS.Timeout {
     return setTimeout(() => {
       this.#onTimeout();
-      this.#controller.abort(new ConnectionError("timeout", message));
+      this.end(message);
     }, ms);
-  }
-}
-
-async function* readLines(body: Answer["body"], deadline: Deadline): AsyncGenerator<readonly unknown[]> {
-  const lines = new JsonLines(MAX_LINE_BYTES);
-  try {
-    for await (const chunk of body) {
-      deadline.refresh();
-      yield lines.push(chunk);
-    }
-    if (!lines.isWhole) throw new ConnectionError("cut", "the watch ended in the middle of a line");
-  } catch (error) {
-    throw deadline.translate(error);
-  } finally {
-    deadline.clear();
   }
 }
 

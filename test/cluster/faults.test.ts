@@ -131,6 +131,17 @@ describeWithEnvoy("an installation", (binary) => {
     await expectOneWriteEach();
   }, 60_000);
 
+  test("whose connections die without a word is not deaf for longer than a renewal of its Lease takes to fail", async () => {
+    const { replica } = await started("silent");
+    const lists = listsOf(replica);
+    replica.proxy.silence();
+    await all.route("silent", "green");
+    await all.served("silent", "green");
+    await all.told(valid(["silent"]));
+    expect(listsOf(replica)).toBe(lists);
+    await expectOneWriteEach();
+  }, 60_000);
+
   test.each([429, 503])(
     "whose statuses are answered by %i writes each once when that is over",
     async (status) => {

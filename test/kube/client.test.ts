@@ -244,6 +244,42 @@ describe("a watch", () => {
     expect(await linesOf(watch({ idleMs: 800 }))).toEqual([{}]);
   });
 
+  test("that is silent while a request is not answered breaks off when another one is, over a new connection", async () => {
+    const talking: ServerResponse[] = [];
+    answer = (response, { url }) => {
+      if (url === "/silent" || url === "/talking") response.write("{}\n");
+      if (url === "/talking") talking.push(response);
+      if (url === "/answered") sendJson(response, {});
+    };
+    const timeOut = async () =>
+      expect(await failure(client.request({ method: "GET", path: "/never", timeoutMs: 50 }))).toMatchObject({
+        fault: "timeout",
+      });
+    const follow = async (path: string, lines: unknown[]) => {
+      for await (const some of await client.watch({ path })) lines.push(...some);
+    };
+    const heard: unknown[] = [];
+    let isOver = false;
+    const silent = failure(follow("/silent", heard)).finally(() => {
+      isOver = true;
+    });
+    const lines: unknown[] = [];
+    const reading = follow("/talking", lines);
+    await vi.waitFor(() => expect([heard, lines]).toEqual([[{}], [{}]]));
+    await timeOut();
+    // That alone says only that the server is slow.
+    await timeOut();
+    expect(isOver).toBe(false);
+    talking[0]?.write("{}\n");
+    await vi.waitFor(() => expect(lines).toHaveLength(2));
+    await get("/answered");
+    const message = "nothing came, while new connections were answered";
+    expect(await silent).toMatchObject({ fault: "timeout", message });
+    talking[0]?.end("{}\n");
+    await reading;
+    expect(lines).toHaveLength(3);
+  });
+
   test("can be given up, before it is answered and after", async () => {
     answer = (response, { url }) => void (url === "/w" && response.write("{}\n"));
     const unanswered = new AbortController();
