@@ -326,22 +326,40 @@ export class StatusWriter {
 
   #failed(key: ObjectKey, entry: Entry, { wish, seen }: Attempt, error: unknown): void {
     const { clock, random, onReport } = this.#options;
-    if (error instanceof ApiError && [404, 409, 410, 422].includes(error.status)) {
+    if (error instanceof ApiError && (NEVER_TAKEN.includes(error.status) || isTooLarge(error))) {
       entry.attempts = 0;
       entry.futile = { wish, resourceVersion: seen.resourceVersion };
       onReport({ kind: "dropped", key, error });
       return;
     }
     const retryAfterMs = error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
-    // What the API server asks of one request it means for all; and if it is down, all need not find that out by themselves.
-    const beyond = ++this.#failures - this.#options.concurrency;
-    const pauseMs = beyond > 0 ? backoffMs(beyond, random, retryAfterMs) : retryAfterMs;
-    this.#notBeforeMs = Math.max(this.#notBeforeMs, clock.monotonicMs() + pauseMs);
+    if (concernsAll(error)) {
+      // What the API server asks of one request it means for all; and if it is down, all need not find that out by themselves.
+      const beyond = ++this.#failures - this.#options.concurrency;
+      const pauseMs = beyond > 0 ? backoffMs(beyond, random, retryAfterMs) : retryAfterMs;
+      this.#notBeforeMs = Math.max(this.#notBeforeMs, clock.monotonicMs() + Math.min(pauseMs, MAX_PAUSE_MS));
+    }
     const inMs = backoffMs(++entry.attempts, random, retryAfterMs);
     this.#await(key, entry, "retry", inMs);
     onReport({ kind: "retried", key, error, inMs });
   }
 }
+
+/** The object has changed or is gone, or such a status is not taken: the same again would be refused again. */
+const NEVER_TAKEN: readonly number[] = [400, 404, 409, 410, 413, 422];
+
+/** With its status, an object may grow beyond what etcd holds. The API server tells that as if it were an error of its own. */
+function isTooLarge({ status, message }: ApiError): boolean {
+  return status === 500 && message.includes("too large");
+}
+
+/** Whether a failure says something of the API server as a whole. All others are between it and one object, perhaps by intent. */
+function concernsAll(error: unknown): boolean {
+  return !(error instanceof ApiError) || [401, 429].includes(error.status) || error.status >= 500;
+}
+
+/** However long the API server wants to be left alone: whoever stands before it may ask for a day. */
+const MAX_PAUSE_MS = 30_000;
 
 function isUnsettled(wish: Wish | undefined): boolean {
   return wish?.kind === "IngressRoute" && wish.standing !== "settled";

@@ -55,7 +55,16 @@ export async function turns(): Promise<void> {
 export type Json = { readonly [key: string]: unknown };
 
 /** What becomes of a request: it is carried out or not, and its sender learns of it or not. */
-export type Fate = "done" | "done, answer late" | "done, answer lost" | "lost" | "throttled" | "broken";
+export type Fate =
+  | "done"
+  | "done, answer late"
+  | "done, answer lost"
+  | "lost"
+  | "throttled"
+  | "broken"
+  | "too large"
+  | "forbidden"
+  | "closed for a day";
 
 type Stored = { readonly uid: string; readonly resourceVersion: number; readonly status: unknown };
 
@@ -163,6 +172,12 @@ export class FakeApi {
         throw refusal(429, "TooManyRequests", 1000);
       case "broken":
         throw refusal(500, "InternalError");
+      case "too large":
+        throw refusal(500, "", undefined, "etcdserver: request is too large");
+      case "forbidden":
+        throw refusal(403, "Forbidden");
+      case "closed for a day":
+        throw refusal(503, "ServiceUnavailable", 86_400_000);
       case "done":
       case "done, answer late":
       case "done, answer lost":
@@ -197,8 +212,8 @@ export class FakeApi {
   }
 }
 
-function refusal(status: number, reason: string, retryAfterMs?: number): ApiError {
-  return new ApiError({ message: `${status} ${reason}`, status, reason, causes: [], retryAfterMs });
+function refusal(status: number, reason: string, retryAfterMs?: number, words = reason): ApiError {
+  return new ApiError({ message: `${status} ${words}`, status, reason, causes: [], retryAfterMs });
 }
 
 /** RFC 7386. */

@@ -370,6 +370,28 @@ describe("what fails", () => {
     expect(world.writes).toBe(1);
   });
 
+  test("of objects that grow beyond what can be stored is theirs alone, and is not tried again", async () => {
+    await expectNoHarm("too large", 20);
+  });
+
+  test("of objects whose status somebody refuses is theirs alone", async () => {
+    const attempts = await expectNoHarm("forbidden", 20);
+    expect(attempts).toBeGreaterThan(20);
+  });
+
+  test("that is to last for a day is looked at again before", async () => {
+    const world = await World.with();
+    world.api.fate = () => "closed for a day";
+    await world.wish({});
+    world.api.fate = () => "done";
+    const other = objectKey("IngressRoute", "default", "other");
+    world.api.create(other);
+    world.writer.wish(other, wish());
+    await world.watch();
+    await world.clock.advance(30_000);
+    expect(world.api.changes.get(other)).toBe(1);
+  });
+
   test("all around is not found out by each object by itself", async () => {
     const world = new World();
     const keys = Array.from({ length: 500 }, (_, i) => objectKey("IngressRoute", "default", `r${i}`));
@@ -385,6 +407,27 @@ describe("what fails", () => {
     for (const key of keys) expect(world.api.changes.get(key)).toBe(1);
   });
 });
+
+/** However many objects of a tenant fail, those of others are written at once. Returns how often the tenant's were tried. */
+async function expectNoHarm(fate: Fate, count: number): Promise<number> {
+  const world = new World();
+  const bad = Array.from({ length: count }, (_, i) => objectKey("IngressRoute", "tenant", `r${i}`));
+  const isBad = ({ path }: { readonly path: string }) => path.includes("/namespaces/tenant/");
+  for (const key of bad) world.api.create(key);
+  world.api.fate = (request) => (isBad(request) ? fate : "done");
+  world.leading(true);
+  for (const key of bad) world.writer.wish(key, wish());
+  await world.watch();
+  await world.clock.advance(10_000);
+  world.api.create(WEB);
+  world.writer.wish(WEB, wish());
+  await world.watch();
+  await world.clock.advance(100);
+  expect(world.api.changes.get(WEB)).toBe(1);
+  const attempts = world.api.requests.filter(isBad).length;
+  if (fate === "too large") expect(attempts).toBe(count);
+  return attempts;
+}
 
 describe("leadership", () => {
   test("begins with a comparison, and only differences are written", async () => {
