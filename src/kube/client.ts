@@ -31,6 +31,8 @@ const IDLE_MS = 90_000;
 const KEEP_ALIVE_MS = 15_000;
 /** No object is larger in etcd than 1.5 MB. */
 const MAX_LINE_BYTES = 16 << 20;
+/** Of a whole answer. Who asks for lists has to ask for less at a time. */
+const MAX_ANSWER_BYTES = 32 << 20;
 
 type Answer = Dispatcher.ResponseData;
 
@@ -74,7 +76,7 @@ export class KubeClient {
     try {
       return await deadline.guard(async () => {
         const answer = await this.#send(request, deadline.signal);
-        const text = await answer.body.text();
+        const text = await textOf(answer.body);
         this.#answered();
         return text === "" ? undefined : parse(text);
       });
@@ -306,7 +308,7 @@ class Deadline {
 async function succeeded(answer: Answer): Promise<Answer> {
   const { statusCode, headers, body } = answer;
   if (statusCode >= 200 && statusCode < 300) return answer;
-  const text = await body.text();
+  const text = await textOf(body);
   const retryAfter = headers["retry-after"];
   throw apiError(statusCode, parseStatus(text), typeof retryAfter === "string" ? retryAfter : undefined);
 }
@@ -343,4 +345,19 @@ function isSame(a: Identity, b: Identity): boolean {
 
 function isSameCertificate(a: Identity["certificate"], b: Identity["certificate"]): boolean {
   return a?.certPem === b?.certPem && a?.keyPem === b?.keyPem;
+}
+
+/** What one tenant stores must not fill the memory of all. */
+async function textOf(body: Answer["body"]): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  // To break off ends the answer, too.
+  for await (const chunk of body) {
+    bytes += chunk.length;
+    if (bytes > MAX_ANSWER_BYTES) {
+      throw new ConnectionError("too large", `the answer is larger than ${MAX_ANSWER_BYTES >> 20} MiB`);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("utf8");
 }

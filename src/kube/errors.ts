@@ -26,9 +26,10 @@ export class ApiError extends Error {
 
 /**
  * What kept an answer from coming: no connection (`connect`), one that broke off (`cut`), one on which nothing more came
- * (`timeout`), something that no API server says (`garbled`), or nothing to show to the API server (`credentials`).
+ * (`timeout`), something that no API server says (`garbled`), more than is read at once (`too large`), or nothing to show to the
+ * API server (`credentials`).
  */
-export type ConnectionFault = "connect" | "cut" | "timeout" | "garbled" | "credentials";
+export type ConnectionFault = "connect" | "cut" | "timeout" | "garbled" | "too large" | "credentials";
 
 /** No answer came, or half of one. Whether the API server has done what it was asked is unknown. */
 export class ConnectionError extends Error {

@@ -57,6 +57,8 @@ export class Reflector {
   readonly #stopping = new AbortController();
   /** Where a watch has to go on; undefined when that takes a new list. */
   #resourceVersion: string | undefined;
+  /** How many objects the next page may have. */
+  #limit: number;
   #failures = 0;
   #isInTrouble = false;
   #isSynced = false;
@@ -65,6 +67,7 @@ export class Reflector {
   constructor(options: ReflectorOptions) {
     this.#options = options;
     this.#clock = options.clock ?? REAL_CLOCK;
+    this.#limit = options.pageSize ?? PAGE_SIZE;
   }
 
   get isSynced(): boolean {
@@ -116,13 +119,29 @@ export class Reflector {
     return first.resourceVersion;
   }
 
+  /** Where objects are large, pages are short, down to one object. */
   async #page(token: string): Promise<Page> {
-    const { client, path, query, pageSize = PAGE_SIZE } = this.#options;
+    const { pageSize = PAGE_SIZE } = this.#options;
+    for (;;) {
+      try {
+        const page = await this.#pageOf(this.#limit, token);
+        this.#limit = Math.min(pageSize, this.#limit * 2);
+        return page;
+      } catch (error) {
+        const isTooLarge = error instanceof ConnectionError && error.fault === "too large";
+        if (!isTooLarge || this.#limit === 1) throw error;
+        this.#limit = Math.max(1, Math.floor(this.#limit / 8));
+      }
+    }
+  }
+
+  async #pageOf(limit: number, token: string): Promise<Page> {
+    const { client, path, query } = this.#options;
     const list = fields(
       await client.request({
         method: "GET",
         path,
-        query: { ...query, limit: String(pageSize), ...(token === "" ? {} : { continue: token }) },
+        query: { ...query, limit: String(limit), ...(token === "" ? {} : { continue: token }) },
         timeoutMs: LIST_MS,
         signal: this.#stopping.signal,
       }),

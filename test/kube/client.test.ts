@@ -126,6 +126,10 @@ describe("a request", () => {
     expect(await failure(get("/x"))).toMatchObject({ name: "ConnectionError", fault: "garbled" });
     answer = (response) => response.end();
     expect(await get("/x")).toBeUndefined();
+    answer = (response) => response.end(`"${"x".repeat(33 << 20)}"`);
+    expect(await failure(get("/x"))).toMatchObject({ name: "ConnectionError", fault: "too large" });
+    answer = (response) => response.end("[]");
+    expect(await get("/x")).toEqual([]);
   });
 
   test.each<[string, (response: ServerResponse) => void]>([

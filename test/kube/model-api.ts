@@ -92,6 +92,9 @@ export class ModelApi {
     this.#watches.clear();
   }
 
+  /** With more objects than this an answer is too large to be read. */
+  mostPerPage: number = Number.POSITIVE_INFINITY;
+
   async request({ query = {}, signal }: KubeRequest): Promise<unknown> {
     await turn(signal);
     this.#meetFault();
@@ -103,6 +106,7 @@ export class ModelApi {
     const snapshot = this.#snapshots.get(version);
     if (snapshot === undefined) throw expired();
     const end = offset + Number(query.limit);
+    if (Math.min(end, snapshot.length) - offset > this.mostPerPage) throw new ConnectionError("too large", "too large");
     const rest = end < snapshot.length ? { continue: `${version}:${end}` } : {};
     return { metadata: { resourceVersion: String(version), ...rest }, items: snapshot.slice(offset, end) };
   }

@@ -102,6 +102,15 @@ describe("a reflector", () => {
     ]);
   });
 
+  test("asks for fewer objects at a time where they are too large, and for more again after that", async () => {
+    it.api.mostPerPage = 1;
+    await start("a", "b", "c", "d");
+    expect(it.told).toEqual(["applied a", "applied b", "applied c", "applied d"]);
+    expect(it.troubles).toEqual([]);
+    expect(it.api.asked.lists).toBe(2);
+    expect(it.api.asked.queries.flatMap(({ limit = [] }) => limit).slice(0, 4)).toEqual(["2", "1", "2", "1"]);
+  });
+
   test("is synced when there is nothing at all", async () => {
     await start();
     expect(it.batches).toEqual([]);
