@@ -11,6 +11,8 @@ import { type DeltaRequest, encodeResponse } from "./wire.ts";
 export type StreamOptions = {
   /** The encoded Secret under another name: Envoy takes a secret only under the name that it asked for. */
   readonly renameSecret: (body: Uint8Array, name: string) => Uint8Array;
+  /** Instead of {@link MAX_ALIASES}. */
+  readonly maxAliases?: number;
 };
 
 /**
@@ -18,6 +20,13 @@ export type StreamOptions = {
  * 2.65 MB and 0.4 s), a refused one is sent again as a whole, and what waits in the socket's buffer is memory.
  */
 export const MAX_RESPONSE_BYTES: number = 1 << 20;
+
+/**
+ * How many secrets one Envoy keeps under names that clients make up: in odd letter case, or below a wildcard. Each costs it
+ * some 20 KB, and whoever can reach it could otherwise fill its memory. Beyond, the oldest are taken away again: the next
+ * client that names one waits for a question more, a millisecond.
+ */
+export const MAX_ALIASES: number = 1000;
 
 type Draft = { readonly type: ResourceType; readonly parts: readonly Part[] };
 
@@ -67,6 +76,7 @@ export class XdsStream {
     }
     for (const cluster of this.#state.readiness.takeChecked(nowMs)) this.#state.settle(cluster);
     this.#takeChanges();
+    this.#evictAliases();
     const send = this.#writable ? this.#send() : undefined;
     const effects: Effect[] = this.#reports.map((report) => ({ kind: "report", report }));
     this.#reports = [];
@@ -166,11 +176,31 @@ export class XdsStream {
     }
   }
 
+  /**
+   * Not before Envoy has acknowledged them: until then somebody's handshake waits for them. Urgent, because while
+   * clients go on asking there is always an answer on its way, and the removals would never get their turn.
+   */
+  #evictAliases(): void {
+    const { secrets, ledgers } = this.#state;
+    const { maxAliases = MAX_ALIASES } = this.#options;
+    const mayGo = (alias: string) => !ledgers.secret.isUnanswered(alias) && !ledgers.secret.urgent.has(alias);
+    for (;;) {
+      const alias = secrets.evict(maxAliases, mayGo);
+      if (alias === undefined) return;
+      ledgers.secret.urgent.add(alias);
+    }
+  }
+
   // ---- responses out
 
   #send(): Effect | undefined {
     if (!this.#begun) return undefined;
-    const draft = this.#nextDraft();
+    let draft = this.#nextDraft();
+    if (draft === undefined) {
+      // To see that there is nothing to send is to see what Envoy holds already.
+      this.#evictAliases();
+      draft = this.#nextDraft();
+    }
     if (draft === undefined) return undefined;
     this.#writable = false;
     const { type, parts } = draft;
@@ -259,6 +289,7 @@ export class XdsStream {
     for (const name of names) {
       this.#examined++;
       const version = this.#state.desired(type, name);
+      if (type === "secret") this.#state.secrets.count(this.#cache, name);
       if (!ledger.isDue(name, version)) {
         names.delete(name);
         this.#confirm(type, name, version);

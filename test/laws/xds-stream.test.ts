@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Cache } from "../../src/xds/cache.ts";
+import type { StreamOptions } from "../../src/xds/stream.ts";
 import { RESOURCE_TYPES, type ResourceType } from "../../src/xds/type-urls.ts";
 import { Link } from "../xds/link.ts";
 import { ModelEnvoy } from "../xds/model-envoy.ts";
@@ -33,7 +34,8 @@ const four = fc.nat(3);
 const rev = fc.nat(2);
 const mask = fc.nat(15);
 const type = fc.constantFrom(...RESOURCE_TYPES);
-const secretName = fc.constantFrom("h0", "H0", "h1", "H1", "h2", "a.w", "A.w", "b.w", "x.a.w", "*.w");
+const SERVER_NAMES = ["h0", "H0", "h1", "H1", "h2", "a.w", "A.w", "b.w", "x.a.w", "*.w"] as const;
+const secretName = fc.constantFrom(...SERVER_NAMES);
 
 function editWith(poison: fc.Arbitrary<boolean>): fc.Arbitrary<Edit> {
   return fc.oneof(
@@ -113,9 +115,9 @@ class Run {
   /** An upper bound of what there was reason to send. */
   reasons = 0;
 
-  constructor(seed: number) {
+  constructor(seed: number, options: Partial<StreamOptions> = {}) {
     this.#flip = coin(seed);
-    this.link = new Link(this.cache, new ModelEnvoy(this.#flip));
+    this.link = new Link(this.cache, new ModelEnvoy(this.#flip), options);
     this.#newStream();
   }
 
@@ -329,6 +331,32 @@ describe.each(SEEDS)("laws of the xDS stream, SEED=%i", (seed) => {
         // An empty one for each type that Envoy wants all of, and a refusal of unknown secrets.
         expect(run.link.responses - responses).toBeLessThanOrEqual(4);
         expect(differences(run).join()).toBe("");
+      }),
+      parameters,
+    );
+  });
+
+  test("law: an Envoy keeps few names that clients make up, all others, and always the one that was asked for last", () => {
+    fc.assert(
+      fc.property(stepsWith(HEALTHY), fc.integer({ min: 1, max: 2 }), (steps, maxAliases) => {
+        const run = new Run(seed, { maxAliases });
+        const { cache, link } = run;
+        run.steps(steps);
+        link.settle();
+        for (const asked of ["", ...SERVER_NAMES]) {
+          const { envoy } = link;
+          if (asked !== "") {
+            envoy.askSecret(asked);
+            link.settle();
+            expect(envoy.secrets.get(asked)).toBe(secretFor(cache, asked)?.resource.version);
+          }
+          const isAlias = (name: string) => secretFor(cache, name)?.resource.name !== name;
+          expect([...envoy.secrets.keys()].filter(isAlias).length).toBeLessThanOrEqual(maxAliases);
+          for (const [name, version] of envoy.secrets) expect(version).toBe(secretFor(cache, name)?.resource.version);
+          for (const name of envoy.askedSecrets) {
+            if (!isAlias(name)) expect(envoy.secrets.has(name)).toBe(true);
+          }
+        }
       }),
       parameters,
     );

@@ -4,7 +4,7 @@ import {
   DeltaDiscoveryResponseSchema,
 } from "#proto/envoy/service/discovery/v3/discovery_pb.js";
 import { Cache, type Resource, type ResourceChanges } from "../../src/xds/cache.ts";
-import { XdsStream } from "../../src/xds/stream.ts";
+import { type StreamOptions, XdsStream } from "../../src/xds/stream.ts";
 import type { Report, StreamEvent } from "../../src/xds/stream-events.ts";
 import { type ResourceType, TYPE_URLS } from "../../src/xds/type-urls.ts";
 import type { DeltaRequest } from "../../src/xds/wire.ts";
@@ -28,14 +28,18 @@ export class Driver {
   /** Nonce of the last response of each type. */
   readonly #nonces = new Map<ResourceType, string>();
 
-  private constructor(resources: readonly Resource[], isReady: boolean) {
+  private constructor(resources: readonly Resource[], isReady: boolean, options: Partial<StreamOptions> = {}) {
     this.cache.apply({ set: resources, removed: [] });
     if (isReady) this.cache.ready();
-    this.stream = new XdsStream(this.cache, { renameSecret });
+    this.stream = new XdsStream(this.cache, { renameSecret, ...options });
   }
 
   static with(...resources: readonly Resource[]): Driver {
     return new Driver(resources, true);
+  }
+
+  static withMaxAliases(maxAliases: number, ...resources: readonly Resource[]): Driver {
+    return new Driver(resources, true, { maxAliases });
   }
 
   static notReady(...resources: readonly Resource[]): Driver {

@@ -1,6 +1,6 @@
 import type { Cache } from "../../src/xds/cache.ts";
 import { acceptance } from "../../src/xds/envoys.ts";
-import { XdsStream } from "../../src/xds/stream.ts";
+import { type StreamOptions, XdsStream } from "../../src/xds/stream.ts";
 import type { Report, StreamEvent } from "../../src/xds/stream-events.ts";
 import { RESOURCE_TYPES } from "../../src/xds/type-urls.ts";
 import type { ModelEnvoy } from "./model-envoy.ts";
@@ -17,12 +17,14 @@ export class Link {
   #owesWritable = false;
   #nowMs = 0;
   readonly #cache: Cache;
+  readonly #options: StreamOptions;
   #envoy: ModelEnvoy;
 
-  constructor(cache: Cache, envoy: ModelEnvoy) {
+  constructor(cache: Cache, envoy: ModelEnvoy, options: Partial<StreamOptions> = {}) {
     this.#cache = cache;
+    this.#options = { renameSecret, ...options };
     this.#envoy = envoy;
-    this.#stream = new XdsStream(cache, { renameSecret });
+    this.#stream = new XdsStream(cache, this.#options);
     envoy.connect();
   }
 
@@ -37,7 +39,7 @@ export class Link {
   /** Ends the stream and begins a new one with the same Envoy, or with another. */
   reconnect(envoy: ModelEnvoy = this.#envoy): void {
     this.#stream.on({ kind: "closed" }, this.#nowMs);
-    this.#stream = new XdsStream(this.#cache, { renameSecret });
+    this.#stream = new XdsStream(this.#cache, this.#options);
     this.#stalled = false;
     this.#owesWritable = false;
     this.#envoy = envoy;

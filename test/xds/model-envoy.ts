@@ -198,7 +198,11 @@ export class ModelEnvoy {
           this.secrets.set(name, version);
           this.#run("secret", name, version);
         }
-        for (const name of response.removedResources) this.secrets.delete(name);
+        for (const name of response.removedResources) {
+          this.secrets.delete(name);
+          // With the last client that waits for it, Envoy forgets a name.
+          if (this.askedSecrets.has(name) && this.#flip()) this.dropSecret(name);
+        }
         break;
     }
     if (errors.length === 0) {

@@ -316,6 +316,99 @@ describe("secrets", () => {
     ]);
   });
 
+  describe("under names that clients make up", () => {
+    const wildcard = resource("secret", "*.example.com", { rev: 1 });
+    const hosts = ["one.example.org", "two.example.org", "three.example.org"];
+    const few = () =>
+      Driver.withMaxAliases(2, wildcard, secret, ...hosts.map((host) => resource("secret", host, { rev: 1 })));
+    const ask = (driver: Driver, ...subscribe: string[]) => driver.request("secret", { subscribe });
+    /** Envoy says that it has taken everything that it was sent, but for the last few responses. */
+    const ackAll = (driver: Driver, butFor = 0) => {
+      const nonces = driver.responses.map(({ nonce }) => nonce).slice(0, driver.responses.length - butFor);
+      return nonces.flatMap((nonce) => driver.request("secret", { nonce }));
+    };
+    const served = (driver: Driver, ...names: string[]) =>
+      names.flatMap((name) => [...ask(driver, name), ...ackAll(driver)]);
+
+    test("are taken away beyond a number, the oldest first, whether below a wildcard or in odd case", () => {
+      const driver = few();
+      served(driver, "a.example.com", "Shop.example.com");
+      expect(served(driver, "b.example.com")).toEqual([
+        sent("secret", "b.example.com"),
+        removed("secret", "a.example.com"),
+      ]);
+      driver.ack("secret", { unsubscribe: ["a.example.com"] });
+      expect(served(driver, "SHOP.example.com")).toEqual([
+        sent("secret", "SHOP.example.com"),
+        removed("secret", "Shop.example.com"),
+      ]);
+    });
+
+    test("are answered again when they are asked for again", () => {
+      for (const unsubscribe of [["a.example.com"], []]) {
+        const driver = few();
+        served(driver, "a.example.com", "b.example.com", "c.example.com");
+        driver.ack("secret", { unsubscribe });
+        expect(served(driver, "a.example.com")).toEqual([
+          sent("secret", "a.example.com"),
+          removed("secret", "b.example.com"),
+        ]);
+      }
+    });
+
+    test("stay for as long as Envoy has not said that it has them: somebody's handshake waits", () => {
+      const driver = few();
+      expect(ask(driver, "a.example.com", "b.example.com", "c.example.com", "d.example.com")).toHaveLength(1);
+      expect(ask(driver, "e.example.com")).toEqual([sent("secret", "e.example.com")]);
+      expect(driver.request("secret", { nonce: "2" })).toEqual([
+        removed("secret", "a.example.com", "b.example.com", "c.example.com"),
+      ]);
+    });
+
+    test("are taken away also while other answers are on their way, however many", () => {
+      const driver = few();
+      for (let n = 0; n < 100; n++) {
+        ask(driver, `${n}.example.com`);
+        ackAll(driver, 1);
+        expect(driver.stream.ledger("secret").isInFlight).toBe(true);
+      }
+      const gone = driver.responses.flatMap(({ removedResources }) => removedResources);
+      expect(gone.length).toBeGreaterThan(90);
+      expect(new Set(gone).size).toBe(gone.length);
+    });
+
+    test("count no names of hosts, and none that nobody answers for", () => {
+      const driver = few();
+      const names = [...hosts, "shop.example.com", "x.unknown.org", "y.unknown.org", "z.unknown.org"];
+      served(driver, "a.example.com", "b.example.com");
+      expect(served(driver, ...names).flatMap((response) => response.removed)).toEqual(names.slice(-3));
+    });
+
+    test("count what Envoy holds when it connects, and what it asks for anew, and names that become such", () => {
+      const driver = few();
+      const initialVersions = ["a.example.com", "b.example.com", "c.example.com"].map(
+        (name) => [name, wildcard.version] as const,
+      );
+      const subscribe = initialVersions.map(([name]) => name);
+      expect(driver.request("secret", { initialVersions, subscribe })).toEqual([removed("secret", "a.example.com")]);
+      driver.ack("secret", { unsubscribe: ["a.example.com"] });
+      served(driver, "shop.example.com");
+      // The wildcard's secret is the same in every byte: nothing is to be sent for the name itself.
+      expect(driver.apply({ removed: [{ type: "secret", name: "shop.example.com" }] })).toEqual([
+        removed("secret", "b.example.com"),
+      ]);
+    });
+
+    test("change with the secret, as far as Envoy has them", () => {
+      const driver = few();
+      served(driver, "a.example.com", "b.example.com", "c.example.com");
+      ackAll(driver);
+      expect(driver.apply({ set: [resource("secret", "*.example.com", { rev: 2 })] })).toEqual([
+        sent("secret", "b.example.com", "c.example.com"),
+      ]);
+    });
+  });
+
   test("a refusal never repeats a dump or key material", () => {
     const dump = 'goo.gle/debugonly name: "x" tls_certificate { private_key { inline_bytes: "abc" } }: bad';
     for (const error of [dump, '{"name": "x"}', `bad key ${"QUJD".repeat(20)}`, "-----BEGIN PRIVATE KEY-----"]) {
