@@ -23,17 +23,30 @@ export const REVIEW_PATH = "/validate";
 
 /** The API server takes objects of up to 3 MB, and sends an update with what was there before. */
 const MAX_BODY_BYTES = 8 << 20;
-/** The API server gives up long before. */
-const REQUEST_MS = 30_000;
+/** Of all requests together. Anybody in the network may connect, and this process has more important things to do. */
+const MAX_HELD_BYTES = 32 << 20;
+const MAX_CONNECTIONS = 100;
+/** The API server waits no longer, by `timeoutSeconds`. */
+const REQUEST_MS = 5_000;
+/** How often it is looked after requests that take too long. */
+const LOOK_MS = 1_000;
 
 /** Answers AdmissionReviews over HTTPS. Until it has a certificate, handshakes fail. */
 export class ReviewServer {
   readonly #options: ReviewServerOptions;
   readonly #server: Server;
+  /** Bytes of bodies that are being read. */
+  #heldBytes = 0;
 
   constructor(options: ReviewServerOptions) {
     this.#options = options;
-    const limits = { requestTimeout: REQUEST_MS, headersTimeout: REQUEST_MS, minVersion: "TLSv1.2" } as const;
+    const timeouts = {
+      requestTimeout: REQUEST_MS,
+      headersTimeout: REQUEST_MS,
+      connectionsCheckingInterval: LOOK_MS,
+      handshakeTimeout: REQUEST_MS,
+    };
+    const limits = { ...timeouts, minVersion: "TLSv1.2" } as const;
     this.#server = createServer(limits, (request, response) => {
       this.#answer(request, response).catch((error: unknown) => {
         // Whoever asked has gone before all was said.
@@ -42,6 +55,7 @@ export class ReviewServer {
         send(response, 500, "this is a bug in Isoline");
       });
     });
+    this.#server.maxConnections = MAX_CONNECTIONS;
     // A connection that breaks off, or somebody who is no API server.
     this.#server.on("tlsClientError", (_, socket) => socket.destroy());
   }
@@ -71,10 +85,11 @@ export class ReviewServer {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.url?.split("?")[0] !== REVIEW_PATH) return send(response, 404, `not here; there is ${REVIEW_PATH}`);
     if (request.method !== "POST") return send(response, 405, "only POST");
-    const text = await readText(request);
-    if (text === undefined) return this.#refuse(request, response, `the body is larger than ${MAX_BODY_BYTES} bytes`);
+    const text = await this.#readText(request);
+    if (text === "too large") return this.#refuse(request, response, `the body is larger than ${MAX_BODY_BYTES} bytes`);
+    if (text === "busy") return this.#refuse(request, response, "too much is asked at once", 503);
     const startMs = this.#options.monotonicMs();
-    const body = parse(text);
+    const body = parse(text.body);
     const verdict = body === undefined ? undefined : this.#options.review(body);
     if (verdict === undefined)
       return this.#refuse(request, response, "the body is no AdmissionReview of admission.k8s.io/v1");
@@ -82,24 +97,30 @@ export class ReviewServer {
     send(response, 200, JSON.stringify(verdict.answer), "application/json");
   }
 
-  #refuse(request: IncomingMessage, response: ServerResponse, reason: string): void {
+  /** Rejects when the connection breaks off. */
+  async #readText(request: IncomingMessage): Promise<{ readonly body: string } | "too large" | "busy"> {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    try {
+      for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+        bytes += chunk.length;
+        this.#heldBytes += chunk.length;
+        if (bytes > MAX_BODY_BYTES) return "too large";
+        if (this.#heldBytes > MAX_HELD_BYTES) return "busy";
+        chunks.push(chunk);
+      }
+      return { body: Buffer.concat(chunks).toString("utf8") };
+    } finally {
+      this.#heldBytes -= bytes;
+    }
+  }
+
+  #refuse(request: IncomingMessage, response: ServerResponse, reason: string, status = 400): void {
     this.#options.onReport({ kind: "unreadable", reason });
     // What is left of the body is not read.
     if (!request.complete) response.setHeader("connection", "close");
-    send(response, 400, reason);
+    send(response, status, reason);
   }
-}
-
-/** Undefined if it is too large. Rejects when the connection breaks off. */
-async function readText(request: IncomingMessage): Promise<string | undefined> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-    bytes += chunk.length;
-    if (bytes > MAX_BODY_BYTES) return undefined;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString("utf8");
 }
 
 function parse(text: string): unknown {

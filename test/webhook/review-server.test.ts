@@ -54,6 +54,21 @@ describe("over HTTPS", () => {
     expect(await send({}, JSON.stringify("review"))).toMatchObject({ status: 200 });
   });
 
+  test("bodies that never end take no more than their share of memory, and some seconds", async () => {
+    const body = "x".repeat(7 << 20);
+    const sockets = await Promise.all(Array.from({ length: 6 }, () => shake()));
+    const answers = sockets.map(async (socket) => String((await once(socket, "data"))[0]));
+    for (const socket of sockets) {
+      // The server may have answered before all was sent.
+      socket.on("error", () => socket.destroy());
+      socket.write(`POST ${REVIEW_PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length + 1}\r\n\r\n${body}`);
+    }
+    const statuses = (await Promise.all(answers)).map((answer) => answer.slice(9, 12));
+    expect(new Set(statuses), "too much at once, and then out of time").toEqual(new Set(["503", "408"]));
+    expect(await send({}, JSON.stringify("review"))).toMatchObject({ status: 200 });
+    for (const socket of sockets) socket.destroy();
+  });
+
   test("other paths and methods lead nowhere", async () => {
     expect(await send({ path: "/" }, "{}")).toMatchObject({ status: 404 });
     expect(await send({ method: "PUT" }, "{}")).toMatchObject({ status: 405 });
