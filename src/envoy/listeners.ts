@@ -27,6 +27,7 @@ import { accessLog } from "./access-log.ts";
 import { edgeListener, edgeManager, removeForgeries } from "./edge.ts";
 import {
   ANSWERS_WEBSOCKETS,
+  AUTHORITY,
   httpScope,
   httpsScope,
   MISDIRECTED,
@@ -302,7 +303,7 @@ function connectionManager(
   statPrefix: string,
   scope: string,
   options: ListenerOptions,
-  firstFilters: readonly ReturnType<typeof foldFilter>[] = [],
+  firstFilters: readonly ReturnType<typeof luaFilterUnless>[] = [],
 ) {
   const ads = { configSourceSpecifier: { case: "ads" as const, value: {} }, resourceApiVersion: ApiVersion.V3 };
   const manager = create(HttpConnectionManagerSchema, {
@@ -357,6 +358,7 @@ function connectionManager(
       },
     ],
     httpFilters: [
+      luaFilterUnless(":authority", AUTHORITY, "authority", REFUSE),
       ...firstFilters,
       luaFilter("scope", FIND_SCOPE),
       luaFilter("scope_again", `LAST = true\n${FIND_SCOPE}`),
@@ -383,10 +385,15 @@ function lua(name: string, code: string) {
 
 /** Only for requests whose scope is not in lower case: the others are not to pay for it. */
 function foldFilter() {
-  const header = { headerName: SCOPE_HEADER };
-  const isFolded = {
+  return luaFilterUnless(SCOPE_HEADER, "[^A-Z:]*(:.*)?", "fold", FOLD_SCOPE);
+}
+
+/** Requests with a header that the regular expression matches as a whole pass by the filter, at little cost. */
+function luaFilterUnless(headerName: string, regex: string, name: string, code: string) {
+  const header = { headerName };
+  const isSpared = {
     input: {
-      name: "scope",
+      name: "header",
       typedConfig: anyPack(HttpRequestHeaderMatchInputSchema, create(HttpRequestHeaderMatchInputSchema, header)),
     },
     matcher: {
@@ -394,21 +401,21 @@ function foldFilter() {
       value: {
         matchPattern: {
           case: "safeRegex" as const,
-          value: { regex: "[^A-Z:]*(:.*)?", engineType: { case: "googleRe2" as const, value: {} } },
+          value: { regex, engineType: { case: "googleRe2" as const, value: {} } },
         },
       },
     },
   };
   const skip = { name: "skip", typedConfig: anyPack(SkipFilterSchema, create(SkipFilterSchema)) };
-  const unlessFolded = create(ExtensionWithMatcherSchema, {
-    extensionConfig: lua("fold", FOLD_SCOPE),
+  const filter = create(ExtensionWithMatcherSchema, {
+    extensionConfig: lua(name, code),
     xdsMatcher: {
       matcherType: {
         case: "matcherList",
         value: {
           matchers: [
             {
-              predicate: { matchType: { case: "singlePredicate", value: isFolded } },
+              predicate: { matchType: { case: "singlePredicate", value: isSpared } },
               onMatch: { onMatch: { case: "action", value: skip } },
             },
           ],
@@ -417,10 +424,16 @@ function foldFilter() {
     },
   });
   return {
-    name: "fold",
-    configType: { case: "typedConfig" as const, value: anyPack(ExtensionWithMatcherSchema, unlessFolded) },
+    name,
+    configType: { case: "typedConfig" as const, value: anyPack(ExtensionWithMatcherSchema, filter) },
   };
 }
+
+const REFUSE = `
+function envoy_on_request(handle)
+  handle:respond({ [":status"] = "400" })
+end
+`;
 
 /**
  * Scopes are selected by exact bytes before any filter runs, and Envoy cannot fold case there. So a request for a host that

@@ -8,7 +8,7 @@ import {
 } from "#proto/envoy/config/route/v3/scoped_route_pb.js";
 import { type TcpProxy, TcpProxySchema } from "#proto/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js";
 import { HTTPS_LISTENER, tcpChain } from "./listeners.ts";
-import { httpScope, httpsScope, TLS_TOO_OLD, UNAVAILABLE_CLUSTER } from "./names.ts";
+import { AUTHORITY, httpScope, httpsScope, TLS_TOO_OLD, UNAVAILABLE_CLUSTER } from "./names.ts";
 import type { Resource } from "./resource.ts";
 
 /**
@@ -33,6 +33,8 @@ export type RequestAnswer =
       readonly path: string;
     };
 
+const IS_AUTHORITY = new RegExp(`^${AUTHORITY}$`);
+
 /** Which route a request takes, decided from the encoded resources by the rules that Envoy itself follows. */
 export function matchRequest(
   resources: Iterable<Resource>,
@@ -51,7 +53,9 @@ export function matchRequest(
   if (secret !== undefined && !hasCertificate(resources, secret)) return { kind: "refused" };
   const normalized = normalizePath(path);
   if (normalized === undefined) return { kind: "status", status: 400, route: undefined };
-  const hostName = host.replace(/\.(?=:\d+$|$)/, "").split(":")[0] ?? "";
+  const authority = host.replace(/\.(?=:\d+$|$)/, "");
+  if (!IS_AUTHORITY.test(authority)) return { kind: "status", status: 400, route: undefined };
+  const hostName = authority.split(":")[0] ?? "";
   const scope = secret === undefined ? insecureScopeOf(resources, hostName) : findScope(resources, httpsScope(secret));
   if (secret !== undefined && scope === undefined) {
     // The listener's filter has the last word on names that only a wildcard stands for.

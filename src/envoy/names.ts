@@ -25,6 +25,13 @@ export const WEBSOCKET = "websocket";
 /** Name of the explicit 404 at the end of each host. */
 export const NO_ROUTE = "no-route";
 
+/**
+ * What the Host of a request may be, in RE2's syntax and JavaScript's: a name or an address, and a port. Whatever else there
+ * is leads elsewhere for some backends (`a.example.com:80@elsewhere`, or two hosts), and would do so past the checks that go by
+ * the name. One dot at the end of the name is removed before.
+ */
+export const AUTHORITY = "([-A-Za-z0-9_]+(\\.[-A-Za-z0-9_]+)*|\\[[0-9A-Fa-f:.]+\\])(:[0-9]+)?";
+
 /** The scope of a host's requests on the insecure port. */
 export function httpScope(host: string): string {
   return `h|${host}`;
