@@ -9,6 +9,7 @@ import {
   type HttpConnectionManagerSchema,
 } from "#proto/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 import { duration } from "./duration.ts";
+import { SCOPE_HEADER } from "./names.ts";
 
 // What holds for every connection, whatever objects say. Why, and what was left out, is in docs/adr/0009-envoy-as-an-edge-proxy.md.
 
@@ -96,7 +97,7 @@ export function removeForgeries(trustedHops: number): Init<typeof HeaderMutation
   // By prefixes and names, because Envoy may be set to refuse regular expressions as large as this would be.
   const prefixes = ["x-envoy-", "x-envoy_", "x_envoy", "x_forwarded", "x-forwarded_", ...told.prefixes];
   const names = [
-    ...["x-request-id", "forwarded-for", ...TOLD_BY_PROXIES.names].flatMap(spellingsWithUnderscores),
+    ...["x-request-id", SCOPE_HEADER, "forwarded-for", ...TOLD_BY_PROXIES.names].flatMap(spellingsWithUnderscores),
     ...["x-forwarded-client_cert", ...told.names],
     // Of the headers that frame a message.
     ...["content_length", "transfer_encoding"],

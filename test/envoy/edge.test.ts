@@ -150,6 +150,8 @@ describeWithEnvoy("an Envoy at the edge", (binary) => {
       "X-Forwarded_Proto": "https",
       "X-Forwarded-Client_Cert": "mine",
       X_Request_Id: "mine",
+      X_Isoline_Scope: "mine",
+      "X-Isoline_Scope": "mine",
       Transfer_Encoding: "chunked",
       Content_Length: "5",
       api_key: "secret",
