@@ -123,6 +123,8 @@ describeWithEnvoy("two replicas", (binary) => {
     `serve a route that is flipped ${FLIPS} times between two services: no request fails`,
     async () => {
       const [, , envoy] = await started();
+      // Nobody else needs the services, so that their clusters come and go.
+      await Promise.all(names.slice(1).map((name) => all.remove(name)));
       const load = all.load(["root-0"]);
       for (let flip = 0; flip < FLIPS; flip++) {
         const backend = flip % 2 === 0 ? "green" : "blue";
@@ -134,7 +136,7 @@ describeWithEnvoy("two replicas", (binary) => {
       expect(requests).toBeGreaterThan(FLIPS);
       expect([...answers.keys()].sort()).toEqual(["blue", "green"]);
       expect(await envoy.rejected()).toBe(0);
-      await toldEverywhere();
+      await all.told(new Map([["root-0", "valid"]]));
       await expectOneWriteEach();
     },
     FLIPS_MS + 30_000,
