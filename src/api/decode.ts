@@ -29,7 +29,12 @@ type Collected = {
   readonly faults: FieldNote[];
   readonly warnings: FieldNote[];
   readonly unknownField: UnknownFieldRule;
+  /** How many fields of the object were unknown so far. */
+  unknown: number;
 };
+
+/** Beyond this many unknown fields the rest is not looked at: to find out what they may have meant takes time. */
+const MAX_UNKNOWN_FIELDS = 1000;
 
 /** The longest key of an annotation: a prefix of 253 characters, a slash, a name of 63. */
 const MAX_KEY_LENGTH = 317;
@@ -48,10 +53,10 @@ export class ObjectReader {
 
   /** A reader of a whole object, and the notes that it and its descendants will have collected once reading is over. */
   static open(raw: unknown, unknownField: UnknownFieldRule): { readonly reader: ObjectReader; readonly notes: Notes } {
-    const notes: Omit<Collected, "unknownField"> = { faults: [], warnings: [] };
+    const notes: Pick<Collected, "faults" | "warnings"> = { faults: [], warnings: [] };
     if (!isRecord(raw)) notes.faults.push({ at: "", reason: `must be an object, not ${nameOf(raw)}` });
     // The rule stays out of the notes: these are part of a value that is compared with others.
-    return { reader: new ObjectReader(isRecord(raw) ? raw : {}, "", { ...notes, unknownField }), notes };
+    return { reader: new ObjectReader(isRecord(raw) ? raw : {}, "", { ...notes, unknownField, unknown: 0 }), notes };
   }
 
   fault(key: string, reason: string): void {
@@ -142,6 +147,13 @@ export class ObjectReader {
     for (const key of Object.keys(this.#raw)) {
       if (known.has(key) || this.#raw[key] === null) continue;
       const at = this.pathOf(key);
+      const count = ++this.#notes.unknown;
+      if (count > MAX_UNKNOWN_FIELDS) {
+        // Among those that are left there may be some that ask for protection.
+        const reason = `more than ${MAX_UNKNOWN_FIELDS} unknown fields; what follows was not looked at`;
+        if (count === MAX_UNKNOWN_FIELDS + 1) this.#notes.faults.push({ at, reason });
+        return;
+      }
       const { refuse, reason } = this.#notes.unknownField({ key, at, known: [...known] });
       (refuse ? this.#notes.faults : this.#notes.warnings).push({ at, reason, unknown: true });
     }

@@ -21,13 +21,18 @@ export type ObjectChange =
   | { readonly kind: "applied"; readonly key: ObjectKey; readonly object: ApiObject }
   | { readonly kind: "deleted"; readonly key: ObjectKey };
 
+/** For one object; thousands would hide what is said of others. */
+const MAX_LINES = 10;
+
 /** A line for everything that could not be read in objects of which compile has nothing to say. */
 export function notesWithoutStatus(changes: Iterable<ObjectChange>): readonly string[] {
   const lines: string[] = [];
   for (const change of changes) {
     if (change.kind === "deleted") continue;
     if (change.object.kind === "IngressRoute" || change.object.kind === "Ingress") continue;
-    for (const { at, reason } of change.object.notes.faults) lines.push(`${change.key}: ${at}: ${reason}`);
+    const { faults } = change.object.notes;
+    for (const { at, reason } of faults.slice(0, MAX_LINES)) lines.push(`${change.key}: ${at}: ${reason}`);
+    if (faults.length > MAX_LINES) lines.push(`${change.key}: and ${faults.length - MAX_LINES} more`);
   }
   return lines;
 }

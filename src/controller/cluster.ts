@@ -91,7 +91,8 @@ function logWrite(report: WriteReport, log: Logger): void {
       return;
     case "dropped":
       // That the object is gone or another is no trouble.
-      if (![404, 409, 410].includes(report.error.status)) log.error({ ...object, err: report.error }, "the API server refused a status");
+      if (![404, 409, 410].includes(report.error.status))
+        log.error({ ...object, err: report.error }, "the API server refused a status");
       else log.debug({ ...object, err: report.error }, "a status was for an object that is gone");
       return;
     case "altered":

@@ -21,6 +21,9 @@ export type ControllerOptions = {
   readonly onDelta?: (delta: Delta) => void;
 };
 
+/** Of one Ingress: thousands of lines would hide what is said of others. */
+const MAX_LOGGED = 10;
+
 /** The one loop in which the stages meet: what a source tells goes through the translator to the Envoys. */
 export class Controller {
   readonly translator: Translator;
@@ -112,10 +115,11 @@ export class Controller {
     if (problems === undefined) log.info({ ingress }, "Ingress is gone");
     else if (problems.length === 0) log.info({ ingress }, "Ingress is served");
     else {
-      for (const problem of problems) {
+      for (const problem of problems.slice(0, MAX_LOGGED)) {
         const hidden = withheld(problem);
         log.warn({ ingress, code: problem.code, ...(hidden && { withheld: hidden }) }, describe(problem));
       }
+      if (problems.length > MAX_LOGGED) log.warn({ ingress }, `and ${problems.length - MAX_LOGGED} more problems`);
     }
   }
 
