@@ -179,12 +179,12 @@ export async function startScripted(options: {
       response.writeHead(status, { "content-type": "application/json", ...headers });
       response.end(JSON.stringify(seen(options.name, request)));
     };
-    if (delayMs === 0) {
-      send();
-      return;
-    }
-    const timer = setTimeout(send, delayMs);
-    response.once("close", () => clearTimeout(timer));
+    // Who answers before the body has come makes it a race what the proxy still holds of it.
+    request.once("end", () => {
+      if (delayMs === 0) return send();
+      const timer = setTimeout(send, delayMs);
+      response.once("close", () => clearTimeout(timer));
+    });
   });
   return {
     ...(await listening(server)),
