@@ -56,8 +56,8 @@ const SCENARIOS: readonly Scenario[] = [
       changes: [tlsRoot(HOST, HOST, i % 2 === 1 ? ["/probe"] : [])],
       shows: async (_, kept) => (await kept.ask(nameOf(HOST), "/probe")).status === (i % 2 === 1 ? 503 : 200),
     }),
-    // One for each port: the insecure one redirects route by route.
-    sends: ["scopedRoute", "scopedRoute"],
+    // That of the secure port: the insecure one redirects all of the host in one route.
+    sends: ["scopedRoute"],
   },
   {
     name: "rotate a certificate",
