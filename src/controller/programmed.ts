@@ -79,7 +79,7 @@ export class ProgrammedNow {
     name: string,
     anyVersion: boolean = false,
   ): readonly { readonly clusters: readonly string[]; readonly troubles: readonly Trouble[] }[] {
-    const resource = this.#cache.get(type, name)?.resource;
+    const resource = this.#cache.get(type, name);
     if (resource === undefined) return [];
     this.examined++;
     const namespace = type === "cluster" ? name.split("/")[0] : undefined;

@@ -1,6 +1,5 @@
 import { ChangeLog } from "./change-log.ts";
 import { RESOURCE_TYPES, type ResourceType } from "./type-urls.ts";
-import { encodeResource } from "./wire.ts";
 
 export type { ResourceType } from "./type-urls.ts";
 
@@ -29,39 +28,28 @@ export type ResourceChanges = {
   readonly removed: readonly { readonly type: ResourceType; readonly name: string }[];
 };
 
-export type Entry = {
-  readonly resource: Resource;
-  /** The resource as it stands in a response, see `encodeResource`. */
-  readonly wrapped: Uint8Array;
-};
-
-/** What every Envoy should have, encoded once, and who still has to hear of which change. */
+/** What every Envoy should have, and who still has to hear of which change. */
 export class Cache {
-  readonly #entries = perType(() => new Map<string, Entry>());
+  readonly #resources = perType(() => new Map<string, Resource>());
   readonly #logs = perType(() => new ChangeLog());
   readonly #readers = new Set<CacheReader>();
   readonly #listeners = new Set<() => void>();
   #ready = false;
-  #encodings = 0;
 
   /** Removals first: a name in both lists is set. */
   apply(changes: ResourceChanges): void {
     let changed = false;
     for (const { type, name } of changes.removed) {
-      if (!this.#entries[type].delete(name)) continue;
+      if (!this.#resources[type].delete(name)) continue;
       this.#append(type, name);
       changed = true;
     }
     for (const resource of changes.set) {
-      const { type, name, version, body } = resource;
-      const old = this.#entries[type].get(name);
-      if (old !== undefined && old.resource.version === version) {
-        // The same bytes, perhaps of other origins.
-        this.#entries[type].set(name, { resource, wrapped: old.wrapped });
-        continue;
-      }
-      this.#encodings++;
-      this.#entries[type].set(name, { resource, wrapped: encodeResource(type, name, version, body) });
+      const { type, name, version } = resource;
+      const old = this.#resources[type].get(name);
+      this.#resources[type].set(name, resource);
+      // The same bytes, perhaps of other origins.
+      if (old?.version === version) continue;
       this.#append(type, name);
       changed = true;
     }
@@ -79,17 +67,13 @@ export class Cache {
     return this.#ready;
   }
 
-  /** How often a resource was encoded since the start. */
-  get encodings(): number {
-    return this.#encodings;
+  get(type: ResourceType, name: string): Resource | undefined {
+    return this.#resources[type].get(name);
   }
 
-  get(type: ResourceType, name: string): Entry | undefined {
-    return this.#entries[type].get(name);
-  }
-
-  entries(type: ResourceType): ReadonlyMap<string, Entry> {
-    return this.#entries[type];
+  /** By name. */
+  resources(type: ResourceType): ReadonlyMap<string, Resource> {
+    return this.#resources[type];
   }
 
   /** How many changes are kept for readers that have not seen them. */

@@ -156,6 +156,6 @@ export class ClusterReadiness {
   }
 
   #version(type: "cluster" | "loadAssignment", name: string): string {
-    return this.#cache.get(type, name)?.resource.version ?? GONE;
+    return this.#cache.get(type, name)?.version ?? GONE;
   }
 }

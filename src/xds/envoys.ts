@@ -54,7 +54,7 @@ export function typeStatuses(cache: Cache, stream: XdsStream): readonly TypeStat
         sent++;
         if (ledger.isAccepted(name)) accepted++;
       }
-      const version = cache.get(type, name)?.resource.version;
+      const version = cache.get(type, name)?.version;
       if (item.refused !== undefined && item.refused.version === version) refused.push({ name, ...item.refused });
     }
     return { type, sent, accepted, refused };
@@ -64,7 +64,7 @@ export function typeStatuses(cache: Cache, stream: XdsStream): readonly TypeStat
 /** A resource that the cache does not have is accepted when Envoy does not have it either. */
 export function acceptance(cache: Cache, stream: XdsStream, type: ResourceType, name: string): Acceptance {
   const item = stream.ledger(type).items.get(name);
-  const version = cache.get(type, name)?.resource.version;
+  const version = cache.get(type, name)?.version;
   const runsAnother = item?.accepted !== undefined && item.accepted !== GONE;
   if (version === undefined) {
     return item === undefined || item.accepted === GONE ? { kind: "accepted" } : { kind: "pending", runsAnother };

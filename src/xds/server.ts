@@ -50,7 +50,6 @@ export type XdsCounters = {
   readonly responses: number;
   readonly resources: number;
   readonly bytes: number;
-  readonly encodings: number;
 };
 
 /** The address is taken by another process. */
@@ -170,7 +169,6 @@ export class XdsServer {
       responses: this.#responses,
       resources: this.#resources,
       bytes: this.#bytes,
-      encodings: this.#options.cache.encodings,
     };
   }
 

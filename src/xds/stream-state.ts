@@ -1,10 +1,10 @@
-import { type Cache, type Entry, perType } from "./cache.ts";
+import { type Cache, perType, type Resource } from "./cache.ts";
 import { ClusterReadiness } from "./cluster-readiness.ts";
 import { ClusterUsers, type UserType, userNamed, userOf } from "./cluster-users.ts";
 import { GONE, Ledger } from "./ledger.ts";
 import { SecretNames } from "./secret-names.ts";
 import type { ResourceType } from "./type-urls.ts";
-import { emptyLoadAssignment, encodeResource } from "./wire.ts";
+import { type EncodedResource, emptyLoadAssignment } from "./wire.ts";
 
 /** Version of the empty load assignment that answers for a name that does not exist. */
 export const EMPTY_ASSIGNMENT = "empty";
@@ -23,39 +23,38 @@ export class StreamState {
   }
 
   /** What the cache has for a name that Envoy uses. */
-  entry(type: ResourceType, name: string): Entry | undefined {
+  resource(type: ResourceType, name: string): Resource | undefined {
     const known = type === "secret" ? this.secrets.nameOf(this.cache, name) : name;
     return known === undefined ? undefined : this.cache.get(type, known);
   }
 
   /** The version that Envoy should have; GONE for none. */
   desired(type: ResourceType, name: string): string {
-    const version = this.entry(type, name)?.resource.version;
+    const version = this.resource(type, name)?.version;
     if (version !== undefined || type !== "loadAssignment") return version ?? GONE;
     // Envoy ignores removals of load assignments; what it has may stay, but a question needs an answer.
     return this.ledgers.loadAssignment.items.get(name)?.sent ?? EMPTY_ASSIGNMENT;
   }
 
-  /** The resource as it goes into a response, see `encodeResource`. Undefined when it is to be removed. */
+  /** The resource as it goes into a response. Undefined when it is to be removed. */
   encoded(
     type: ResourceType,
     name: string,
     renameSecret: (body: Uint8Array, name: string) => Uint8Array,
-  ): Uint8Array | undefined {
-    const entry = this.entry(type, name);
-    if (entry === undefined) {
+  ): EncodedResource | undefined {
+    const resource = this.resource(type, name);
+    if (resource === undefined) {
       if (type !== "loadAssignment") return undefined;
-      return encodeResource(type, name, EMPTY_ASSIGNMENT, emptyLoadAssignment(name));
+      return { name, version: EMPTY_ASSIGNMENT, body: emptyLoadAssignment(name) };
     }
-    const { resource } = entry;
-    if (resource.name === name) return entry.wrapped;
-    return encodeResource(type, name, resource.version, renameSecret(resource.body, name));
+    if (resource.name === name) return resource;
+    return { name, version: resource.version, body: renameSecret(resource.body, name) };
   }
 
   /** A cluster that this scope or listener newly needs and that Envoy cannot route to yet. */
   missingCluster(type: UserType, name: string): string | undefined {
     const user = userOf(type, name);
-    const clusters = this.cache.get(type, name)?.resource.clusters;
+    const clusters = this.cache.get(type, name)?.clusters;
     return clusters?.find((cluster) => !this.#isReady(type, cluster) && !this.users.runsWith(user, cluster));
   }
 

@@ -6,7 +6,7 @@ import type { Effect, Report, StreamEvent } from "./stream-events.ts";
 import { StreamState } from "./stream-state.ts";
 import { compareWithCache, takeSubscriptions } from "./subscriptions.ts";
 import { isUserType, isWildcard, RESOURCE_TYPES, type ResourceType, resourceType } from "./type-urls.ts";
-import { type DeltaRequest, encodeResponse } from "./wire.ts";
+import { type DeltaRequest, type EncodedResource, encodeResponse, sizeOfResource } from "./wire.ts";
 
 export type StreamOptions = {
   /** The encoded Secret under another name: Envoy takes a secret only under the name that it asked for. */
@@ -206,20 +206,20 @@ export class XdsStream {
     const { type, parts } = draft;
     const response = ++this.#response;
     this.#state.ledgers[type].send(response, parts);
-    const chunks: Uint8Array[] = [];
+    const resources: EncodedResource[] = [];
     const set: string[] = [];
     const removed: string[] = [];
     for (const { name, version } of parts) {
-      const chunk = version === GONE ? undefined : this.#state.encoded(type, name, this.#options.renameSecret);
-      if (chunk === undefined) removed.push(name);
+      const resource = version === GONE ? undefined : this.#state.encoded(type, name, this.#options.renameSecret);
+      if (resource === undefined) removed.push(name);
       else {
         set.push(name);
-        chunks.push(chunk);
+        resources.push(resource);
       }
       this.#sent(type, name, version);
     }
     const nonce = `${response}`;
-    return { kind: "send", type, nonce, bytes: encodeResponse(type, nonce, chunks, removed), set, removed };
+    return { kind: "send", type, nonce, bytes: encodeResponse(type, nonce, resources, removed), set, removed };
   }
 
   #sent(type: ResourceType, name: string, version: string): void {
@@ -228,7 +228,7 @@ export class XdsStream {
         this.#state.readiness.remove(name);
         return;
       }
-      const cluster = this.#cache.get(type, name)?.resource;
+      const cluster = this.#cache.get(type, name);
       if (cluster === undefined) return;
       this.#state.readiness.send(cluster);
       this.#state.settle(name);
@@ -236,7 +236,7 @@ export class XdsStream {
       // Without it a changed cluster warms for 15 s, and so does a new one that shares a name already subscribed.
       this.#state.ledgers.loadAssignment.demand(cluster.loadAssignment);
     } else if (isUserType(type) && version !== GONE) {
-      this.#state.users.send(userOf(type, name), version, this.#cache.get(type, name)?.resource.clusters ?? []);
+      this.#state.users.send(userOf(type, name), version, this.#cache.get(type, name)?.clusters ?? []);
     }
   }
 
@@ -304,11 +304,11 @@ export class XdsStream {
         names.delete(name);
         continue;
       }
-      const entry = this.#state.entry(type, name);
-      bytes += entry?.wrapped.length ?? name.length;
+      const resource = this.#state.resource(type, name);
+      bytes += resource === undefined ? name.length : sizeOfResource(type, resource);
       if (bytes > maxBytes && parts.length > 0) break;
       names.delete(name);
-      parts.push({ name, version, origins: entry?.resource.origins ?? [] });
+      parts.push({ name, version, origins: resource?.origins ?? [] });
     }
     return parts.length === 0 ? undefined : { type, parts };
   }
@@ -322,7 +322,7 @@ export class XdsStream {
   /** Nothing is to be sent, perhaps because the cache has come back to what Envoy runs: only now we know what that is. */
   #confirm(type: ResourceType, name: string, version: string): void {
     const ledger = this.#state.ledgers[type];
-    const resource = this.#cache.get(type, name)?.resource;
+    const resource = this.#cache.get(type, name);
     if (resource === undefined || ledger.items.get(name)?.sent !== version || !ledger.isAccepted(name)) return;
     if (type === "cluster") {
       this.#state.readiness.set(resource);

@@ -16,13 +16,13 @@ export function compareWithCache(state: StreamState, type: ResourceType): void {
   if (!isWildcard(type)) return; // names asked for are owed already
   const { cache, readiness, users } = state;
   const ledger = state.ledgers[type];
-  const entries = cache.entries(type);
-  for (const [name, { resource }] of entries) {
+  const resources = cache.resources(type);
+  for (const [name, resource] of resources) {
     if (ledger.items.get(name)?.sent !== resource.version) ledger.owed.add(name);
     else if (type === "cluster") readiness.set(resource);
   }
   for (const [name, item] of ledger.items) {
-    const resource = entries.get(name)?.resource;
+    const resource = resources.get(name);
     if (resource === undefined) ledger.owed.add(name);
     if (!isUserType(type) || item.accepted === undefined) continue;
     const isCurrent = resource?.version === item.accepted;
@@ -82,7 +82,7 @@ function subscribe(state: StreamState, type: ResourceType, name: string): void {
   const item = ledger.item(name);
   item.subscribed = true;
   if (type === "loadAssignment") {
-    const version = state.entry(type, name)?.resource.version ?? EMPTY_ASSIGNMENT;
+    const version = state.resource(type, name)?.version ?? EMPTY_ASSIGNMENT;
     const followsCluster = item.sentIn > state.readiness.lastClusterIn(name);
     // It was pushed behind its cluster, and Envoy asked for it before it got there.
     if (item.sent === version && followsCluster && ledger.isUnanswered(name)) return;

@@ -1,4 +1,5 @@
-import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
+import { ProtoWriter, sizeOfField, sizeOfText } from "./proto-writer.ts";
 import { type ResourceType, TYPE_URLS } from "./type-urls.ts";
 
 /** What we read of a DeltaDiscoveryRequest. */
@@ -105,44 +106,53 @@ function nameOf(bytes: Uint8Array): readonly [] | readonly [string] {
   }
 }
 
-/**
- * One `resources` field of a DeltaDiscoveryResponse, tag and length included, so that a response is a mere
- * concatenation and one encoding serves every stream.
- */
-export function encodeResource(type: ResourceType, name: string, version: string, body: Uint8Array): Uint8Array {
-  return new BinaryWriter()
-    .tag(2, WireType.LengthDelimited)
-    .fork()
-    .tag(1, WireType.LengthDelimited)
-    .string(version)
-    .tag(2, WireType.LengthDelimited)
-    .fork()
-    .tag(1, WireType.LengthDelimited)
-    .string(TYPE_URLS[type])
-    .tag(2, WireType.LengthDelimited)
-    .bytes(body)
-    .join()
-    .tag(3, WireType.LengthDelimited)
-    .string(name)
-    .join()
-    .finish();
+/** A resource as it goes into a response. */
+export type EncodedResource = { readonly name: string; readonly version: string; readonly body: Uint8Array };
+
+/** How many bytes it takes in a response. */
+export function sizeOfResource(type: ResourceType, resource: EncodedResource): number {
+  return sizeOfField(sizesOf(type, resource).message);
 }
 
-/** A DeltaDiscoveryResponse. `resources` are results of {@link encodeResource}. */
+/**
+ * A DeltaDiscoveryResponse. It is written into one piece of memory at once: at the start a single one holds all scopes, and
+ * what is wrapped around each of them is neither kept nor copied together from pieces.
+ */
 export function encodeResponse(
   type: ResourceType,
   nonce: string,
-  resources: readonly Uint8Array[],
+  resources: readonly EncodedResource[],
   removed: readonly string[],
 ): Buffer {
-  const rest = new BinaryWriter();
-  rest.tag(4, WireType.LengthDelimited).string(TYPE_URLS[type]);
-  rest.tag(5, WireType.LengthDelimited).string(nonce);
-  for (const name of removed) rest.tag(6, WireType.LengthDelimited).string(name);
-  return Buffer.concat([...resources, rest.finish()]);
+  let size = sizeOfText(TYPE_URLS[type]) + sizeOfText(nonce);
+  for (const resource of resources) size += sizeOfResource(type, resource);
+  for (const name of removed) size += sizeOfText(name);
+  const writer = new ProtoWriter(size);
+  for (const resource of resources) writeResource(writer, type, resource);
+  writer.text(4, TYPE_URLS[type]);
+  writer.text(5, nonce);
+  for (const name of removed) writer.text(6, name);
+  return writer.finish();
+}
+
+function sizesOf(type: ResourceType, { name, version, body }: EncodedResource) {
+  const any = sizeOfText(TYPE_URLS[type]) + sizeOfField(body.length);
+  return { any, message: sizeOfText(version) + sizeOfField(any) + sizeOfText(name) };
+}
+
+function writeResource(writer: ProtoWriter, type: ResourceType, resource: EncodedResource): void {
+  const { any, message } = sizesOf(type, resource);
+  writer.begin(2, message);
+  writer.text(1, resource.version);
+  writer.begin(2, any);
+  writer.text(1, TYPE_URLS[type]);
+  writer.bytes(2, resource.body);
+  writer.text(3, resource.name);
 }
 
 /** A ClusterLoadAssignment without endpoints: Envoy then answers 503 at once instead of waiting for one. */
 export function emptyLoadAssignment(name: string): Uint8Array {
-  return new BinaryWriter().tag(1, WireType.LengthDelimited).string(name).finish();
+  const writer = new ProtoWriter(sizeOfText(name));
+  writer.text(1, name);
+  return writer.finish();
 }

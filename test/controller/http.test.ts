@@ -150,7 +150,7 @@ test("a bug in one host leaves it as it was and every other host alone, and is t
     objects(rootYaml("a", "a.example.com", routes) + rootYaml("b", "b.example.com", route("web")) + serviceYaml("web")),
   );
   listener.synced();
-  const scope = () => running.cache.get("scopedRoute", "h|a.example.com")?.resource.version;
+  const scope = () => running.cache.get("scopedRoute", "h|a.example.com")?.version;
   const before = scope();
   const child = `
 apiVersion: contour.heptio.com/v1beta1

@@ -190,7 +190,7 @@ describeWithEnvoy("a neighbour whose endpoints never answer their health checks"
     expect(performance.now() - begin).toBeLessThan(PATIENCE_SECONDS * 1000);
     // Envoy has not acknowledged its cluster, so all of that was in the time of its checks.
     const { cache, xds } = world.running();
-    const pending = [...cache.entries("cluster").keys()].filter((name) =>
+    const pending = [...cache.resources("cluster").keys()].filter((name) =>
       xds.acceptances("cluster", name).some(({ acceptance }) => acceptance.kind === "pending"),
     );
     expect(pending).toContainEqual(expect.stringContaining("default/silent/80/"));

@@ -24,7 +24,7 @@ describeWithEnvoy("what a real Envoy refuses", (binary) => {
 
   /** The host's scope as it is, with a regular expression in it that cannot be read. */
   const poisoned = (host: string): Resource => {
-    const scope = world.running().cache.get("scopedRoute", `h|${host}`)?.resource;
+    const scope = world.running().cache.get("scopedRoute", `h|${host}`);
     if (scope === undefined) throw new Error(`no scope of ${host}`);
     const regex = { pathSpecifier: { case: "safeRegex" as const, value: { regex: "a((" } } };
     const message = create(ScopedRouteConfigurationSchema, {

@@ -191,13 +191,13 @@ class Run {
   /** Listeners and scopes that Envoy does not have as they are, although they lead to no cluster of endless patience. */
   waiting(): readonly string[] {
     const { listeners, scopes } = this.link.envoy;
-    const isPatient = (cluster: string) => this.cache.get("cluster", cluster)?.resource.firstCheckMs === PATIENCE_MS;
+    const isPatient = (cluster: string) => this.cache.get("cluster", cluster)?.firstCheckMs === PATIENCE_MS;
     const found: string[] = [];
     for (const [type, held] of [
       ["listener", listeners],
       ["scopedRoute", scopes],
     ] as const) {
-      for (const [name, { resource }] of this.cache.entries(type)) {
+      for (const [name, resource] of this.cache.resources(type)) {
         if (held.get(name)?.version === resource.version) continue;
         if (type === "listener" || !resource.clusters.some(isPatient)) found.push(`${type} ${name}`);
       }
@@ -208,7 +208,7 @@ class Run {
   /** A new stream may owe everything, and an empty response for each type. */
   #newStream(): void {
     this.reasons += 5;
-    for (const type of RESOURCE_TYPES) this.reasons += this.cache.entries(type).size;
+    for (const type of RESOURCE_TYPES) this.reasons += this.cache.resources(type).size;
   }
 }
 
@@ -240,7 +240,7 @@ function differences({ cache, link }: Run): readonly string[] {
   ] as const;
   let isSomeUserQuarantined = false;
   for (const [type, held] of [...heldByType].reverse()) {
-    for (const [name, { resource }] of cache.entries(type)) {
+    for (const [name, resource] of cache.resources(type)) {
       const running = held.get(name)?.version;
       if (running === resource.version) continue;
       if (isQuarantined(type, name, resource.version)) {
@@ -261,7 +261,7 @@ function differences({ cache, link }: Run): readonly string[] {
   for (const [name, { content, hasEndpoints }] of envoy.clusters) {
     const assignment = content.loadAssignment;
     if (assignment === undefined) continue;
-    const wanted = cache.get("loadAssignment", assignment)?.resource.version;
+    const wanted = cache.get("loadAssignment", assignment)?.version;
     if (wanted !== undefined && isQuarantined("loadAssignment", assignment, wanted)) continue;
     // Refused, and gone since: Envoy keeps the load assignment that it has.
     if (wanted === undefined && stream.ledger("loadAssignment").items.get(assignment)?.refused !== undefined) continue;
@@ -270,7 +270,7 @@ function differences({ cache, link }: Run): readonly string[] {
       found.push(`load assignment ${assignment} is old`);
   }
   for (const name of envoy.askedSecrets) {
-    const wanted = secretFor(cache, name)?.resource.version;
+    const wanted = secretFor(cache, name)?.version;
     if (wanted !== undefined && isQuarantined("secret", name, wanted)) continue;
     if (envoy.secrets.get(name) !== wanted)
       found.push(`secret ${name} is ${envoy.secrets.get(name)}, should be ${wanted}`);
@@ -348,11 +348,11 @@ describe.each(SEEDS)("laws of the xDS stream, SEED=%i", (seed) => {
           if (asked !== "") {
             envoy.askSecret(asked);
             link.settle();
-            expect(envoy.secrets.get(asked)).toBe(secretFor(cache, asked)?.resource.version);
+            expect(envoy.secrets.get(asked)).toBe(secretFor(cache, asked)?.version);
           }
-          const isAlias = (name: string) => secretFor(cache, name)?.resource.name !== name;
+          const isAlias = (name: string) => secretFor(cache, name)?.name !== name;
           expect([...envoy.secrets.keys()].filter(isAlias).length).toBeLessThanOrEqual(maxAliases);
-          for (const [name, version] of envoy.secrets) expect(version).toBe(secretFor(cache, name)?.resource.version);
+          for (const [name, version] of envoy.secrets) expect(version).toBe(secretFor(cache, name)?.version);
           for (const name of envoy.askedSecrets) {
             if (!isAlias(name)) expect(envoy.secrets.has(name)).toBe(true);
           }

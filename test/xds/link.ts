@@ -141,7 +141,7 @@ export class Link {
     const held = { cluster: this.#envoy.clusters, listener: this.#envoy.listeners, scopedRoute: this.#envoy.scopes };
     for (const type of RESOURCE_TYPES) {
       if (type === "secret" || type === "loadAssignment") continue;
-      for (const [name, { resource }] of this.#cache.entries(type)) {
+      for (const [name, resource] of this.#cache.resources(type)) {
         if (acceptance(this.#cache, this.#stream, type, name).kind !== "accepted") continue;
         if (held[type].get(name)?.version === resource.version) continue;
         throw new Error(`${type} ${name} ${resource.version} counts as accepted but is not run`);

@@ -2,9 +2,12 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { DeltaDiscoveryRequestSchema } from "#proto/envoy/service/discovery/v3/discovery_pb.js";
+import {
+  DeltaDiscoveryRequestSchema,
+  DeltaDiscoveryResponseSchema,
+} from "#proto/envoy/service/discovery/v3/discovery_pb.js";
 import { TYPE_URLS } from "../../src/xds/type-urls.ts";
-import { type DeltaRequest, decodeRequest } from "../../src/xds/wire.ts";
+import { type DeltaRequest, decodeRequest, encodeResponse, sizeOfResource } from "../../src/xds/wire.ts";
 
 /** As the generated code reads it. */
 function expected(bytes: Uint8Array): DeltaRequest {
@@ -82,5 +85,37 @@ describe("a request", () => {
     const status = new BinaryWriter().tag(2, WireType.LengthDelimited).bytes(NO_TEXT).finish();
     const bytes = new BinaryWriter().tag(7, WireType.LengthDelimited).bytes(status).finish();
     expect(decodeRequest(bytes).error).toBe("a\ufffdb");
+  });
+});
+
+describe("a response", () => {
+  const text = fc.string({ unit: "binary", minLength: 1, maxLength: 300 });
+  const resource = fc.record({ name: text, version: text, body: fc.uint8Array({ minLength: 1, maxLength: 20_000 }) });
+
+  test("is what the generated code writes", () => {
+    fc.assert(
+      fc.property(fc.array(resource), fc.array(text), text, (resources, removed, nonce) => {
+        const typeUrl = TYPE_URLS.secret;
+        const message = create(DeltaDiscoveryResponseSchema, {
+          resources: resources.map(({ name, version, body }) => ({
+            name,
+            version,
+            resource: { typeUrl, value: body },
+          })),
+          typeUrl,
+          nonce,
+          removedResources: removed,
+        });
+        const bytes = encodeResponse("secret", nonce, resources, removed);
+        expect(bytes.equals(toBinary(DeltaDiscoveryResponseSchema, message))).toBe(true);
+      }),
+    );
+  });
+
+  test("grows with each resource by its size", () => {
+    const one = { name: "a", version: "1", body: new Uint8Array(200) };
+    const sizes = [[], [one], [one, one]].map((resources) => encodeResponse("cluster", "1", resources, []).length);
+    const size = sizeOfResource("cluster", one);
+    expect(sizes).toEqual([sizes[0], (sizes[0] ?? 0) + size, (sizes[0] ?? 0) + 2 * size]);
   });
 });
