@@ -1,3 +1,4 @@
+import { byCodeUnit } from "../api/order.ts";
 import type { Digest, Draft, Resource, ResourceType } from "../envoy/resource.ts";
 
 export type ResourceName = { readonly type: ResourceType; readonly name: string };
@@ -8,8 +9,6 @@ export type ResourceChanges = { readonly set: readonly Resource[]; readonly remo
 /** A draft with the resource that it stands for. */
 export type Prepared = { readonly draft: Draft; readonly resource: Resource };
 
-type Row = { readonly resource: Resource; readonly holders: number };
-
 /**
  * All resources by name. Several units may hold the same resource; it goes when the last one lets go of it. Equal bytes are
  * no change.
@@ -17,9 +16,11 @@ type Row = { readonly resource: Resource; readonly holders: number };
 export class ResourceTable {
   /** How many resources were encoded so far, for proving that work follows the change. */
   encoded = 0;
-  readonly #rows = new Map<string, Row>();
-  /** What a reader of the table last saw of the rows that changed since. */
-  readonly #before = new Map<string, Resource | undefined>();
+  readonly #resources = new ByName<Resource>();
+  /** How many holders of a resource there are beyond the first; nothing for most. */
+  readonly #others = new ByName<number>();
+  /** What a reader of the table last saw of the resources that changed since. */
+  readonly #before = new ByName<Resource | undefined>();
   readonly #digest: Digest;
 
   constructor(digest: Digest) {
@@ -28,86 +29,118 @@ export class ResourceTable {
 
   /** Does all that can go wrong with a draft before anything is changed. */
   prepare(draft: Draft): Prepared {
-    const row = this.#rows.get(rowId(draft));
-    if (row !== undefined && draft.nameIsContent) return { draft, resource: row.resource };
+    const known = draft.nameIsContent ? this.#resources.get(draft) : undefined;
+    if (known !== undefined) return { draft, resource: known };
     const body = draft.encode();
     this.encoded++;
     return { draft, resource: resourceOf(draft, body, this.#digest(body)) };
   }
 
   /** Puts the resource into the table and adds a holder. Returns whether its name is new. */
-  hold({ draft, resource }: Prepared): boolean {
-    const holders = this.#rows.get(rowId(draft))?.holders ?? 0;
-    this.#put(resource, holders + 1);
-    return holders === 0;
+  hold({ resource }: Prepared): boolean {
+    const isNew = !this.#resources.has(resource);
+    if (!isNew) this.#others.set(resource, (this.#others.get(resource) ?? 0) + 1);
+    this.#put(resource);
+    return isNew;
   }
 
   /** Gives new content to a resource that is there. */
-  update({ draft, resource }: Prepared): void {
-    const row = this.#rows.get(rowId(draft));
-    if (row === undefined) throw new Error(`no ${draft.type} ${draft.name} to update`);
-    this.#put(resource, row.holders);
+  update({ resource }: Prepared): void {
+    if (!this.#resources.has(resource)) throw new Error(`no ${resource.type} ${resource.name} to update`);
+    this.#put(resource);
   }
 
   /** Takes a holder away. Returns whether it was the last one. */
   release(name: ResourceName): boolean {
-    const row = this.#rows.get(rowId(name));
-    if (row === undefined) throw new Error(`no ${name.type} ${name.name} to release`);
-    if (row.holders > 1) {
-      this.#rows.set(rowId(name), { ...row, holders: row.holders - 1 });
+    if (!this.#resources.has(name)) throw new Error(`no ${name.type} ${name.name} to release`);
+    const others = this.#others.get(name);
+    if (others !== undefined) {
+      if (others === 1) this.#others.delete(name);
+      else this.#others.set(name, others - 1);
       return false;
     }
-    this.#remember(rowId(name));
-    this.#rows.delete(rowId(name));
+    this.#remember(name);
+    this.#resources.delete(name);
     return true;
   }
 
   get(name: ResourceName): Resource | undefined {
-    return this.#rows.get(rowId(name))?.resource;
+    return this.#resources.get(name);
   }
 
   resources(): readonly Resource[] {
-    return [...this.#rows].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, { resource }]) => resource);
+    return this.#resources.entries().map(([, resource]) => resource);
   }
 
   takeChanges(): ResourceChanges {
     const set: Resource[] = [];
     const removed: ResourceName[] = [];
-    for (const [id, before] of [...this.#before].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      const now = this.#rows.get(id)?.resource;
+    for (const [{ type, name }, before] of this.#before.entries()) {
+      const now = this.#resources.get({ type, name });
       if (now !== undefined && (before === undefined || !sameResource(before, now))) set.push(now);
-      if (now === undefined && before !== undefined) removed.push({ type: before.type, name: before.name });
+      if (now === undefined && before !== undefined) removed.push({ type, name });
     }
     this.#before.clear();
     return { set, removed };
   }
 
-  #put(resource: Resource, holders: number): void {
-    const id = rowId(resource);
-    const before = this.#rows.get(id)?.resource;
-    const isSame = before !== undefined && sameResource(before, resource);
-    if (!isSame) this.#remember(id);
-    this.#rows.set(id, { resource: isSame ? before : resource, holders });
+  #put(resource: Resource): void {
+    const before = this.#resources.get(resource);
+    if (before !== undefined && sameResource(before, resource)) return;
+    this.#remember(resource);
+    this.#resources.set(resource, resource);
   }
 
-  #remember(id: string): void {
-    if (!this.#before.has(id)) this.#before.set(id, this.#rows.get(id)?.resource);
+  #remember(name: ResourceName): void {
+    if (!this.#before.has(name)) this.#before.set(name, this.#resources.get(name));
   }
 }
 
-/** Field by field: what rest and spread make of objects takes half as much memory again, and there are many of these. */
+/** Values by type and name. */
+class ByName<Value> {
+  readonly #byType = new Map<ResourceType, Map<string, Value>>();
+
+  get({ type, name }: ResourceName): Value | undefined {
+    return this.#byType.get(type)?.get(name);
+  }
+
+  has({ type, name }: ResourceName): boolean {
+    return this.#byType.get(type)?.has(name) === true;
+  }
+
+  set({ type, name }: ResourceName, value: Value): void {
+    const values = this.#byType.get(type);
+    if (values === undefined) this.#byType.set(type, new Map([[name, value]]));
+    else values.set(name, value);
+  }
+
+  delete({ type, name }: ResourceName): void {
+    this.#byType.get(type)?.delete(name);
+  }
+
+  clear(): void {
+    this.#byType.clear();
+  }
+
+  /** In order of type and name. */
+  entries(): readonly (readonly [ResourceName, Value])[] {
+    return [...this.#byType]
+      .sort(([a], [b]) => byCodeUnit(a, b))
+      .flatMap(([type, values]) =>
+        [...values].sort(([a], [b]) => byCodeUnit(a, b)).map(([name, value]) => [{ type, name }, value] as const),
+      );
+  }
+}
+
+/** Field by field: an object that spread has a part in is given a shape of its own, which takes more memory than itself. */
 function resourceOf(
   { type, name, clusters, origins, loadAssignment, firstCheckMs }: Draft,
   body: Uint8Array,
   version: string,
 ): Resource {
-  const resource = { type, name, version, body, clusters, origins };
-  if (loadAssignment === undefined) return resource;
-  return firstCheckMs === undefined ? { ...resource, loadAssignment } : { ...resource, loadAssignment, firstCheckMs };
-}
-
-function rowId({ type, name }: ResourceName): string {
-  return `${type} ${name}`;
+  if (loadAssignment === undefined) return { type, name, version, body, clusters, origins };
+  if (firstCheckMs === undefined) return { type, name, version, body, clusters, origins, loadAssignment };
+  return { type, name, version, body, clusters, origins, loadAssignment, firstCheckMs };
 }
 
 /** The objects that made it may differ while the bytes are the same; then only what is told of it changes. */
