@@ -25,13 +25,25 @@ export type UnknownFieldRule = (field: {
   readonly reason: string;
 };
 
-type Collected = {
-  readonly faults: FieldNote[];
-  readonly warnings: FieldNote[];
+/** Shared by all objects with nothing to note, which are nearly all of them. */
+const NONE: FieldNote[] = [];
+Object.freeze(NONE);
+
+class Collector {
+  readonly notes = { faults: NONE, warnings: NONE };
   readonly unknownField: UnknownFieldRule;
   /** How many fields of the object were unknown so far. */
-  unknown: number;
-};
+  unknown = 0;
+
+  constructor(unknownField: UnknownFieldRule) {
+    this.unknownField = unknownField;
+  }
+
+  add(list: keyof Notes, note: FieldNote): void {
+    if (this.notes[list] === NONE) this.notes[list] = [note];
+    else this.notes[list].push(note);
+  }
+}
 
 /** Beyond this many unknown fields the rest is not looked at: to find out what they may have meant takes time. */
 const MAX_UNKNOWN_FIELDS = 1000;
@@ -42,29 +54,28 @@ const MAX_KEY_LENGTH = 317;
 export class ObjectReader {
   readonly at: string;
   readonly #raw: Readonly<Record<string, unknown>>;
-  readonly #notes: Collected;
+  readonly #collector: Collector;
   readonly #known: string[] = [];
 
-  private constructor(raw: Readonly<Record<string, unknown>>, at: string, notes: Collected) {
+  private constructor(raw: Readonly<Record<string, unknown>>, at: string, collector: Collector) {
     this.#raw = raw;
     this.at = at;
-    this.#notes = notes;
+    this.#collector = collector;
   }
 
   /** A reader of a whole object, and the notes that it and its descendants will have collected once reading is over. */
   static open(raw: unknown, unknownField: UnknownFieldRule): { readonly reader: ObjectReader; readonly notes: Notes } {
-    const notes: Pick<Collected, "faults" | "warnings"> = { faults: [], warnings: [] };
-    if (!isRecord(raw)) notes.faults.push({ at: "", reason: `must be an object, not ${nameOf(raw)}` });
-    // The rule stays out of the notes: these are part of a value that is compared with others.
-    return { reader: new ObjectReader(isRecord(raw) ? raw : {}, "", { ...notes, unknownField, unknown: 0 }), notes };
+    const collector = new Collector(unknownField);
+    if (!isRecord(raw)) collector.add("faults", { at: "", reason: `must be an object, not ${nameOf(raw)}` });
+    return { reader: new ObjectReader(isRecord(raw) ? raw : {}, "", collector), notes: collector.notes };
   }
 
   fault(key: string, reason: string): void {
-    this.#notes.faults.push({ at: this.pathOf(key), reason });
+    this.#collector.add("faults", { at: this.pathOf(key), reason });
   }
 
   warn(key: string, reason: string): void {
-    this.#notes.warnings.push({ at: this.pathOf(key), reason });
+    this.#collector.add("warnings", { at: this.pathOf(key), reason });
   }
 
   pathOf(key: string): string {
@@ -108,7 +119,7 @@ export class ObjectReader {
 
   object(key: string): ObjectReader | undefined {
     const value = this.#typed(key, isRecord, "an object");
-    return value && new ObjectReader(value, this.pathOf(key), this.#notes);
+    return value && new ObjectReader(value, this.pathOf(key), this.#collector);
   }
 
   /** The items of a list, in their places: an item that is no object is noted and read as an empty one. */
@@ -116,8 +127,8 @@ export class ObjectReader {
     const list = this.#typed(key, (value): value is unknown[] => Array.isArray(value), "a list");
     return list?.map((item, i) => {
       const at = `${this.pathOf(key)}[${i}]`;
-      if (!isRecord(item)) this.#notes.faults.push({ at, reason: `must be an object, not ${nameOf(item)}` });
-      return new ObjectReader(isRecord(item) ? item : {}, at, this.#notes);
+      if (!isRecord(item)) this.#collector.add("faults", { at, reason: `must be an object, not ${nameOf(item)}` });
+      return new ObjectReader(isRecord(item) ? item : {}, at, this.#collector);
     });
   }
 
@@ -126,7 +137,8 @@ export class ObjectReader {
     const list = this.#typed(key, (value): value is unknown[] => Array.isArray(value), "a list of strings");
     return list?.filter((item, i): item is string => {
       if (typeof item === "string") return true;
-      this.#notes.faults.push({ at: `${this.pathOf(key)}[${i}]`, reason: `must be a string, not ${nameOf(item)}` });
+      const reason = `must be a string, not ${nameOf(item)}`;
+      this.#collector.add("faults", { at: `${this.pathOf(key)}[${i}]`, reason });
       return false;
     });
   }
@@ -147,15 +159,15 @@ export class ObjectReader {
     for (const key of Object.keys(this.#raw)) {
       if (known.has(key) || this.#raw[key] === null) continue;
       const at = this.pathOf(key);
-      const count = ++this.#notes.unknown;
+      const count = ++this.#collector.unknown;
       if (count > MAX_UNKNOWN_FIELDS) {
         // Among those that are left there may be some that ask for protection.
         const reason = `more than ${MAX_UNKNOWN_FIELDS} unknown fields; what follows was not looked at`;
-        if (count === MAX_UNKNOWN_FIELDS + 1) this.#notes.faults.push({ at, reason });
+        if (count === MAX_UNKNOWN_FIELDS + 1) this.#collector.add("faults", { at, reason });
         return;
       }
-      const { refuse, reason } = this.#notes.unknownField({ key, at, known: [...known] });
-      (refuse ? this.#notes.faults : this.#notes.warnings).push({ at, reason, unknown: true });
+      const { refuse, reason } = this.#collector.unknownField({ key, at, known: [...known] });
+      this.#collector.add(refuse ? "faults" : "warnings", { at, reason, unknown: true });
     }
   }
 

@@ -1,3 +1,4 @@
+import { compact } from "./compact.ts";
 import { type Notes, ObjectReader } from "./decode.ts";
 import { isIpv4, parseIpv6 } from "./ip-address.ts";
 import { decodeMetadata, type Metadata } from "./metadata.ts";
@@ -25,7 +26,7 @@ export function decodeEndpointSlice(raw: unknown): EndpointSlice {
   const { metadata, reader: metadataReader } = decodeMetadata(reader);
   const family = reader.string("addressType") ?? "IPv4";
   if (family !== "IPv4" && family !== "IPv6") reader.warn("addressType", "only IPv4 and IPv6 endpoints are used");
-  const ports = reader.objects("ports") ?? [];
+  const ports = (reader.objects("ports") ?? []).flatMap(decodePort);
   const endpoints = reader.objects("endpoints") ?? [];
   return {
     kind: "EndpointSlice",
@@ -33,19 +34,22 @@ export function decodeEndpointSlice(raw: unknown): EndpointSlice {
     metadata: { ...metadata, generation: undefined },
     service: metadataReader?.object("labels")?.string("kubernetes.io/service-name"),
     family: family === "IPv6" ? "IPv6" : "IPv4",
-    ports: ports.flatMap((port) => {
-      const number = port.integer("port");
-      const protocol = port.string("protocol") ?? "TCP";
-      if (number === undefined || protocol !== "TCP") return [];
-      if (number < 1 || number > 65535) {
-        port.fault("port", "must be from 1 to 65535");
-        return [];
-      }
-      return [{ name: port.string("name") ?? "", port: number }];
-    }),
-    endpoints: family === "IPv4" || family === "IPv6" ? endpoints.flatMap((item) => decodeEndpoint(item, family)) : [],
+    ports: compact(ports),
+    endpoints:
+      family === "IPv4" || family === "IPv6" ? compact(endpoints.flatMap((item) => decodeEndpoint(item, family))) : [],
     notes,
   };
+}
+
+function decodePort(reader: ObjectReader): EndpointSlice["ports"] {
+  const port = reader.integer("port");
+  const protocol = reader.string("protocol") ?? "TCP";
+  if (port === undefined || protocol !== "TCP") return [];
+  if (port < 1 || port > 65535) {
+    reader.fault("port", "must be from 1 to 65535");
+    return [];
+  }
+  return [{ name: reader.string("name") ?? "", port }];
 }
 
 function decodeEndpoint(reader: ObjectReader, family: "IPv4" | "IPv6"): Endpoint[] {

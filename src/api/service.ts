@@ -1,4 +1,5 @@
 import { type Annotation, decodeOwnAnnotations } from "./annotations.ts";
+import { compact } from "./compact.ts";
 import { type Notes, ObjectReader } from "./decode.ts";
 import { decodeMetadata, type Metadata } from "./metadata.ts";
 
@@ -41,16 +42,17 @@ export function decodeService(raw: unknown): KubeService {
   return {
     kind: "Service",
     metadata,
-    ports: ports.flatMap((port) => {
-      const number = port.integer("port");
-      if (number === undefined && !port.has("port")) port.fault("port", "is required");
-      return number === undefined
-        ? []
-        : [{ name: port.string("name") ?? "", port: number, protocol: port.string("protocol") ?? "TCP" }];
-    }),
+    ports: compact(ports.flatMap(decodePort)),
     externalName: type === "ExternalName" ? (spec?.string("externalName") ?? "") : undefined,
     annotations: decodeOwnAnnotations(metadataReader, ANNOTATIONS),
     isStandIn: false,
     notes,
   };
+}
+
+function decodePort(reader: ObjectReader): readonly ServicePort[] {
+  const port = reader.integer("port");
+  if (port === undefined && !reader.has("port")) reader.fault("port", "is required");
+  if (port === undefined) return [];
+  return [{ name: reader.string("name") ?? "", port, protocol: reader.string("protocol") ?? "TCP" }];
 }

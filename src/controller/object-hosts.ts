@@ -1,3 +1,4 @@
+import { compact } from "../api/compact.ts";
 import type { ObjectKey } from "../api/object-key.ts";
 import type * as ir from "../ir/ir.ts";
 
@@ -33,7 +34,7 @@ export class ObjectHosts {
       return concerned;
     }
     const serving = new Set(host.routes.map(({ origin }) => origin.object));
-    const objects = host.objects.filter(isIngressRoute);
+    const objects = compact(host.objects.filter(isIngressRoute));
     for (const object of objects) {
       concerned.add(object);
       const hosts = this.#hosts.get(object) ?? new Map<string, boolean>();

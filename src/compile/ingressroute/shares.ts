@@ -1,3 +1,4 @@
+import { compact } from "../../api/compact.ts";
 import type { HealthCheck, Service } from "../../api/ingress-route.ts";
 import type { ObjectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
@@ -34,7 +35,7 @@ export function compileShares(list: ServiceList, { view, options, report }: Cont
     }
     return { weight, cluster: upstream.kind === "broken" ? undefined : upstream.cluster };
   });
-  return shares.filter(({ weight }) => weight > 0);
+  return compact(shares.filter(({ weight }) => weight > 0));
 }
 
 function clusterPolicies(service: Service, byDefault: HealthCheck | undefined): ir.ClusterPolicies {
