@@ -6,13 +6,14 @@ export class Findings {
   readonly #byObject = new Map<ObjectKey, Map<string, Problem>>();
 
   reach(object: ObjectKey): void {
-    if (!this.#byObject.has(object)) this.#byObject.set(object, new Map());
+    if (!this.#byObject.has(object)) this.#byObject.set(object, NONE);
   }
 
   /** The same problem found twice, below two parents say, counts once. */
   report(problem: Problem): void {
-    this.reach(problem.object);
-    this.#byObject.get(problem.object)?.set(problemId(problem), problem);
+    const found = this.#byObject.get(problem.object) ?? NONE;
+    if (found === NONE) this.#byObject.set(problem.object, new Map([[problemId(problem), problem]]));
+    else found.set(problemId(problem), problem);
   }
 
   /** By object: the problems, by {@link problemId}. */
@@ -20,6 +21,9 @@ export class Findings {
     return this.#byObject;
   }
 }
+
+/** Of the many objects with which nothing is the matter. */
+const NONE = new Map<string, Problem>();
 
 /** Equal for problems that say the same of the same field. */
 export function problemId(problem: Problem): string {

@@ -50,9 +50,10 @@ export function compileUnit(unit: Unit, view: View, options: CompileOptions): Co
   const beside = ingresses && besideRoot(unit, ingresses, served, holder?.key, findings);
   const host = {
     name: unit,
-    ...served,
-    tls: served.tls ?? beside?.tls,
     routes: rootFirst(served.routes, beside?.routes ?? []),
+    redirectsUnmatched: served.redirectsUnmatched,
+    tls: served.tls ?? beside?.tls,
+    tcpProxy: served.tcpProxy,
     objects: [...findings.byObject().keys()].sort(byCodeUnit),
   };
   return { host, findings: findings.byObject() };

@@ -56,7 +56,8 @@ export function compileUpstream(
           }
         : undefined,
     circuitBreakers,
-    ...policies,
+    loadBalancing: policies.loadBalancing,
+    healthCheck: policies.healthCheck,
   };
   return { kind: "cluster", cluster, warnings: [...contradicted, ...warnings] };
 }

@@ -22,14 +22,20 @@ export function verdictOf(
   // What makes the whole object ignored is more to the point than what costs one of its routes.
   const worst =
     problems.find((problem) => classOf(problem) === "A") ?? problems.find((problem) => classOf(problem) === "B");
-  const verdict = { object: object.key, generation: object.generation, fqdn: object.fqdn, problems };
-  if (!found.reached) {
-    const description = "no root IngressRoute delegates to this one, so nothing of it is served";
-    return { ...verdict, currentStatus: "orphaned", description };
-  }
-  if (worst !== undefined) return { ...verdict, currentStatus: "invalid", description: describe(worst) };
-  return { ...verdict, currentStatus: "valid", description: "valid IngressRoute" };
+  const { currentStatus, description } = !found.reached
+    ? ORPHANED
+    : worst === undefined
+      ? VALID
+      : ({ currentStatus: "invalid", description: describe(worst) } as const);
+  return { object: object.key, generation: object.generation, fqdn: object.fqdn, currentStatus, description, problems };
 }
+
+const VALID = { currentStatus: "valid", description: "valid IngressRoute" } as const;
+
+const ORPHANED = {
+  currentStatus: "orphaned",
+  description: "no root IngressRoute delegates to this one, so nothing of it is served",
+} as const;
 
 /** The order in which the fields of the schema are read; others follow by name. */
 const FIELD_ORDER = [

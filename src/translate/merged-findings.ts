@@ -7,7 +7,8 @@ type UnitFindings = ReadonlyMap<ObjectKey, ReadonlyMap<string, Problem>>;
 type Entry = {
   /** How many units reached the object. */
   reached: number;
-  readonly problems: Map<string, { readonly problem: Problem; count: number }>;
+  /** Undefined: none. */
+  problems: Map<string, { readonly problem: Problem; count: number }> | undefined;
 };
 
 /**
@@ -30,7 +31,7 @@ export class MergedFindings {
   /** The problems of an object, or undefined when no unit reached it. */
   of(object: ObjectKey): Problem[] | undefined {
     const entry = this.#byObject.get(object);
-    return entry && [...entry.problems.values()].map(({ problem }) => problem);
+    return entry && [...(entry.problems?.values() ?? [])].map(({ problem }) => problem);
   }
 
   /** Objects whose answer from {@link of} may be different since the last call. */
@@ -41,12 +42,13 @@ export class MergedFindings {
   }
 
   #add(object: ObjectKey, problems: ReadonlyMap<string, Problem>): void {
-    const entry = this.#byObject.get(object) ?? { reached: 0, problems: new Map() };
+    const entry = this.#byObject.get(object) ?? { reached: 0, problems: undefined };
     if (entry.reached++ === 0) {
       this.#changed.add(object);
       this.#byObject.set(object, entry);
     }
     for (const [id, problem] of problems) {
+      entry.problems ??= new Map();
       const counted = entry.problems.get(id);
       if (counted !== undefined) counted.count++;
       else {
@@ -60,9 +62,9 @@ export class MergedFindings {
     const entry = this.#byObject.get(object);
     if (entry === undefined) throw new Error(`${object} was never reached`);
     for (const id of problems.keys()) {
-      const counted = entry.problems.get(id);
+      const counted = entry.problems?.get(id);
       if (counted !== undefined && --counted.count === 0) {
-        entry.problems.delete(id);
+        entry.problems?.delete(id);
         this.#changed.add(object);
       }
     }
