@@ -2,7 +2,8 @@
 export type ObjectKey = string & { readonly __brand: "ObjectKey" };
 
 export function objectKey(kind: string, namespace: string, name: string): ObjectKey {
-  return `${kind}/${namespace}/${name}` as ObjectKey;
+  // A template would keep its parts, tied together, for as long as the key is kept.
+  return [kind, namespace, name].join("/") as ObjectKey;
 }
 
 /** `namespace/name`, for words that people read. */

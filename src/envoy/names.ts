@@ -62,7 +62,7 @@ export const REDIRECT = "redirect";
  */
 export function clusterName(cluster: ir.Cluster, digest: Digest): string {
   const { namespace, name, port } = cluster.service;
-  return `${namespace}/${name}/${port}/${digest(JSON.stringify(cluster)).slice(0, 16)}`;
+  return joined(namespace, name, port, digest(JSON.stringify(cluster)).slice(0, 16));
 }
 
 /** The cluster that a share of traffic goes to. */
@@ -72,7 +72,12 @@ export function shareName(cluster: ir.Cluster | undefined, digest: Digest): stri
 
 /** `namespace/service/portName`: shared by all clusters of this port. The last part is empty for an unnamed port. */
 export function loadAssignmentName({ namespace, service, portName }: ir.ServicePort): string {
-  return `${namespace}/${service}/${portName}`;
+  return joined(namespace, service, portName);
+}
+
+/** Of names there are many, and they are kept: in one piece, as a template would keep its parts. */
+function joined(...parts: readonly (string | number)[]): string {
+  return parts.join("/");
 }
 
 /** Names an Envoy route by what made it, so that an access log says which line of which object answered. */

@@ -21,7 +21,7 @@ export class KnownObjects {
     const changes: ReflectedChange[] = [];
     for (const raw of items) {
       const { namespace, name, resourceVersion } = metadataOf(raw);
-      const key = `${namespace}/${name}`;
+      const key = keyOf(namespace, name);
       seen.add(key);
       if (this.#versions.get(key) === resourceVersion) continue;
       this.#versions.set(key, resourceVersion);
@@ -50,14 +50,14 @@ export class KnownObjects {
       case "ADDED":
       case "MODIFIED": {
         const { namespace, name, resourceVersion } = metadataOf(object);
-        const key = `${namespace}/${name}`;
+        const key = keyOf(namespace, name);
         const isNew = this.#versions.get(key) !== resourceVersion;
         this.#versions.set(key, resourceVersion);
         return { resourceVersion, change: isNew ? { kind: "applied", namespace, name, raw: object } : undefined };
       }
       case "DELETED": {
         const { namespace, name, resourceVersion } = metadataOf(object);
-        const wasThere = this.#versions.delete(`${namespace}/${name}`);
+        const wasThere = this.#versions.delete(keyOf(namespace, name));
         return { resourceVersion, change: wasThere ? { kind: "deleted", namespace, name } : undefined };
       }
       case "BOOKMARK":
@@ -73,6 +73,11 @@ export class KnownObjects {
   forgetVersions(): void {
     for (const key of this.#versions.keys()) this.#versions.set(key, "");
   }
+}
+
+/** In one piece: a template would keep its parts, and so what they were cut out of. */
+function keyOf(namespace: string, name: string): string {
+  return [namespace, name].join("/");
 }
 
 /** The `metadata.resourceVersion` of a list. */
