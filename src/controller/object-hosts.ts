@@ -1,4 +1,5 @@
 import { compact } from "../api/compact.ts";
+import { Groups } from "../api/groups.ts";
 import type { ObjectKey } from "../api/object-key.ts";
 import type * as ir from "../ir/ir.ts";
 
@@ -10,12 +11,10 @@ export type HostRecord = {
   readonly inListener: "now" | "before" | "no";
 };
 
-const NOWHERE: ReadonlyMap<string, boolean> = new Map();
-
 /** Which hosts each IngressRoute has a say in. Kept by differences, so that a host costs its own objects and no others. */
 export class ObjectHosts {
   readonly #records = new Map<string, HostRecord>();
-  readonly #hosts = new Map<ObjectKey, Map<string, boolean>>();
+  readonly #hosts = new Groups<ObjectKey, string, boolean>();
 
   /**
    * Takes what is served of a host now; undefined: nothing. Returns the objects that have or had a say in it. `isInListener`:
@@ -24,11 +23,7 @@ export class ObjectHosts {
   replace(name: string, host: ir.Host | undefined, isInListener: boolean): ReadonlySet<ObjectKey> {
     const before = this.#records.get(name);
     const concerned = new Set(before?.objects);
-    for (const object of concerned) {
-      const hosts = this.#hosts.get(object);
-      hosts?.delete(name);
-      if (hosts?.size === 0) this.#hosts.delete(object);
-    }
+    for (const object of concerned) this.#hosts.delete(object, name);
     if (host === undefined) {
       this.#records.delete(name);
       return concerned;
@@ -37,8 +32,7 @@ export class ObjectHosts {
     const objects = compact(host.objects.filter(isIngressRoute));
     for (const object of objects) {
       concerned.add(object);
-      const hosts = this.#hosts.get(object) ?? new Map<string, boolean>();
-      this.#hosts.set(object, hosts.set(name, serving.has(object)));
+      this.#hosts.set(object, name, serving.has(object));
     }
     const inListener = isInListener ? "now" : before?.inListener === "now" ? "before" : "no";
     this.#records.set(name, { objects, inListener });
@@ -51,7 +45,7 @@ export class ObjectHosts {
 
   /** The hosts that an object was reached for, each with whether a route of the object itself is served there. */
   of(object: ObjectKey): ReadonlyMap<string, boolean> {
-    return this.#hosts.get(object) ?? NOWHERE;
+    return this.#hosts.of(object);
   }
 }
 

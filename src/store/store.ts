@@ -1,5 +1,6 @@
 import type { CertificateDelegation } from "../api/certificate-delegation.ts";
 import type { EndpointSlice } from "../api/endpoint-slice.ts";
+import { Groups } from "../api/groups.ts";
 import { hostnameFault, hostnamePatternFault, ingressHost } from "../api/hostname.ts";
 import type { Ingress } from "../api/ingress.ts";
 import type { IngressClass } from "../api/ingress-class.ts";
@@ -25,11 +26,11 @@ export type Touched = {
 /** All objects, with the indexes that let a question be answered without a search. */
 export class Store implements View {
   readonly #objects = new Map<ObjectKey, ApiObject>();
-  readonly #claims = new Map<Unit, Map<ObjectKey, IngressRoute>>();
-  readonly #ingresses = new Map<Unit, Map<ObjectKey, Ingress>>();
+  readonly #claims = new Groups<Unit, ObjectKey, IngressRoute>();
+  readonly #ingresses = new Groups<Unit, ObjectKey, Ingress>();
   /** By namespace. */
-  readonly #certificateDelegations = new Map<string, Map<ObjectKey, CertificateDelegation>>();
-  readonly #slices = new Map<string, Map<ObjectKey, EndpointSlice>>();
+  readonly #certificateDelegations = new Groups<string, ObjectKey, CertificateDelegation>();
+  readonly #slices = new Groups<string, ObjectKey, EndpointSlice>();
 
   /** Changes that leave an object's meaning alone (its status, its labels) touch nothing. */
   apply(changes: Iterable<ObjectChange>): Touched {
@@ -57,7 +58,7 @@ export class Store implements View {
   }
 
   claims(unit: Unit): readonly IngressRoute[] {
-    return byKey(this.#claims.get(unit));
+    return byKey(this.#claims.of(unit));
   }
 
   ingressRoute(namespace: string, name: string): IngressRoute | undefined {
@@ -66,7 +67,7 @@ export class Store implements View {
   }
 
   ingresses(unit: Unit): readonly Ingress[] {
-    return byKey(this.#ingresses.get(unit));
+    return byKey(this.#ingresses.of(unit));
   }
 
   ingressClass(name: string): IngressClass | undefined {
@@ -85,12 +86,12 @@ export class Store implements View {
   }
 
   certificateDelegations(namespace: string): readonly CertificateDelegation[] {
-    return byKey(this.#certificateDelegations.get(namespace));
+    return byKey(this.#certificateDelegations.of(namespace));
   }
 
   /** The EndpointSlices of one Service, in the order of their keys. */
   slices(namespace: string, service: string): readonly EndpointSlice[] {
-    return byKey(this.#slices.get(`${namespace}/${service}`));
+    return byKey(this.#slices.of(`${namespace}/${service}`));
   }
 
   #index(
@@ -175,19 +176,16 @@ export function ingressClassKey(name: string): ObjectKey {
   return objectKey("IngressClass", "", name);
 }
 
-function byKey<Item>(items: ReadonlyMap<ObjectKey, Item> | undefined): readonly Item[] {
-  return [...(items ?? [])].sort(([a], [b]) => byCodeUnit(a, b)).map(([, item]) => item);
+function byKey<Item>(items: ReadonlyMap<ObjectKey, Item>): readonly Item[] {
+  return [...items].sort(([a], [b]) => byCodeUnit(a, b)).map(([, item]) => item);
 }
 
 function updateIndex<Outer, Item>(
-  index: Map<Outer, Map<ObjectKey, Item>>,
+  index: Groups<Outer, ObjectKey, Item>,
   at: Outer,
   key: ObjectKey,
   item: Item | undefined,
 ): void {
-  const items = index.get(at) ?? new Map<ObjectKey, Item>();
-  if (item === undefined) items.delete(key);
-  else items.set(key, item);
-  if (items.size === 0) index.delete(at);
-  else index.set(at, items);
+  if (item === undefined) index.delete(at, key);
+  else index.set(at, key, item);
 }

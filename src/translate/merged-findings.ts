@@ -1,3 +1,4 @@
+import { Groups } from "../api/groups.ts";
 import type { ObjectKey } from "../api/object-key.ts";
 import type { Problem } from "../compile/problems.ts";
 import type { Unit } from "../store/view.ts";
@@ -16,16 +17,16 @@ type Entry = {
  * ten thousand hosts share a delegate.
  */
 export class MergedFindings {
-  readonly #byUnit = new Map<Unit, UnitFindings>();
+  readonly #byUnit = new Groups<Unit, ObjectKey, ReadonlyMap<string, Problem>>();
   readonly #byObject = new Map<ObjectKey, Entry>();
   readonly #changed = new Set<ObjectKey>();
 
   replace(unit: Unit, findings: UnitFindings): void {
-    const before = this.#byUnit.get(unit);
+    const before = this.#byUnit.of(unit);
     for (const [object, problems] of findings) this.#add(object, problems);
-    for (const [object, problems] of before ?? []) this.#remove(object, problems);
-    if (findings.size === 0) this.#byUnit.delete(unit);
-    else this.#byUnit.set(unit, findings);
+    for (const [object, problems] of before) this.#remove(object, problems);
+    this.#byUnit.deleteAll(unit);
+    for (const [object, problems] of findings) this.#byUnit.set(unit, object, problems);
   }
 
   /** The problems of an object, or undefined when no unit reached it. */

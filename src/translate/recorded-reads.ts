@@ -1,4 +1,6 @@
 import type { CertificateDelegation } from "../api/certificate-delegation.ts";
+import { compact } from "../api/compact.ts";
+import { Groups } from "../api/groups.ts";
 import type { Ingress } from "../api/ingress.ts";
 import type { IngressClass } from "../api/ingress-class.ts";
 import type { IngressRoute } from "../api/ingress-route.ts";
@@ -55,30 +57,23 @@ export class RecordingView implements View {
 
 /** Which units asked for which facts. */
 export class Readers {
-  readonly #readers = new Map<Fact, Set<Unit>>();
-  readonly #facts = new Map<Unit, ReadonlySet<Fact>>();
+  readonly #readers = new Groups<Fact, Unit, true>();
+  readonly #facts = new Map<Unit, readonly Fact[]>();
 
   of(facts: Iterable<Fact>): Set<Unit> {
     const units = new Set<Unit>();
     for (const fact of facts) {
-      for (const unit of this.#readers.get(fact) ?? []) units.add(unit);
+      for (const unit of this.#readers.of(fact).keys()) units.add(unit);
     }
     return units;
   }
 
   replace(unit: Unit, facts: ReadonlySet<Fact>): void {
     for (const fact of this.#facts.get(unit) ?? []) {
-      if (facts.has(fact)) continue;
-      const readers = this.#readers.get(fact);
-      readers?.delete(unit);
-      if (readers?.size === 0) this.#readers.delete(fact);
+      if (!facts.has(fact)) this.#readers.delete(fact, unit);
     }
-    for (const fact of facts) {
-      const readers = this.#readers.get(fact);
-      if (readers === undefined) this.#readers.set(fact, new Set([unit]));
-      else readers.add(unit);
-    }
+    for (const fact of facts) this.#readers.set(fact, unit, true);
     if (facts.size === 0) this.#facts.delete(unit);
-    else this.#facts.set(unit, facts);
+    else this.#facts.set(unit, compact([...facts]));
   }
 }

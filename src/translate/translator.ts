@@ -1,3 +1,4 @@
+import { Groups } from "../api/groups.ts";
 import type { ObjectChange } from "../api/kinds.ts";
 import type { ObjectKey } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
@@ -74,7 +75,7 @@ export class Translator {
   readonly #findings = new MergedFindings();
   readonly #table: ResourceTable;
   /** By Service: its ports whose load assignment some cluster uses, by the name of that. */
-  readonly #portsInUse = new Map<string, Map<string, ir.ServicePort>>();
+  readonly #portsInUse = new Groups<string, string, ir.ServicePort>();
   readonly #verdicts = new Map<ObjectKey, Verdict>();
   readonly #ingresses = new Map<ObjectKey, IngressReport>();
   /** Hosts on the secure port. */
@@ -243,21 +244,18 @@ export class Translator {
   #holdEndpoints(port: ir.ServicePort): void {
     const draft = this.#loadAssignmentDraft(port);
     if (!this.#table.hold(this.#table.prepare(draft))) return;
-    const ports = this.#portsInUse.get(serviceId(port)) ?? new Map<string, ir.ServicePort>();
-    this.#portsInUse.set(serviceId(port), ports.set(draft.name, port));
+    this.#portsInUse.set(serviceId(port), draft.name, port);
   }
 
   #releaseEndpoints(port: ir.ServicePort): void {
     const name = loadAssignmentName(port);
     if (!this.#table.release({ type: "loadAssignment", name })) return;
-    const ports = this.#portsInUse.get(serviceId(port));
-    ports?.delete(name);
-    if (ports?.size === 0) this.#portsInUse.delete(serviceId(port));
+    this.#portsInUse.delete(serviceId(port), name);
   }
 
   /** The short road: endpoints go from the store into the table without a compilation. */
   #updateEndpoints(service: string): void {
-    for (const port of this.#portsInUse.get(service)?.values() ?? []) {
+    for (const port of this.#portsInUse.of(service).values()) {
       this.#table.update(this.#table.prepare(this.#loadAssignmentDraft(port)));
     }
   }
