@@ -84,6 +84,13 @@ const XDS_CA = textFlag("xds-ca-file", "file", "authority that issued the other 
 const INSECURE = switchFlag("insecure", "xDS without TLS; the default only on a loopback address");
 const HTTP_ADDRESS = addressFlag("http-address", "address of health, metrics and the API", "127.0.0.1");
 const HTTP_PORT = portFlag("http-port", "port of health, metrics and the API; 0 is any", 8000, 0);
+const HEALTH_PORT = portFlag(
+  "health-port",
+  "port of health and metrics alone, for probes and scrapers from elsewhere; none if not given; 0 is any",
+  undefined,
+  0,
+);
+const HEALTH_ADDRESS = addressFlag("health-address", "address of that", "127.0.0.1");
 const ENVOY_ADDRESS = addressFlag("envoy-address", "address that Envoy listens on", "0.0.0.0");
 const ENVOY_HTTP_PORT = portFlag("envoy-http-port", "port that Envoy listens on for HTTP", 8080, 1);
 const ENVOY_HTTPS_PORT = portFlag("envoy-https-port", "port that Envoy listens on for HTTPS and TLS", 8443, 1);
@@ -182,7 +189,8 @@ export function readCommandLine(args: readonly string[], version: string): Comma
   const serve = command("serve", "run the controller", [
     ...[FILES, KUBECONFIG, LEASE_NAMESPACE, LEASE_NAME, STATUS_ADDRESSES, STATUS_SERVICE],
     ...[XDS_ADDRESS, XDS_PORT, ...TLS_FLAGS],
-    ...[HTTP_ADDRESS, HTTP_PORT, ENVOY_ADDRESS, ...ENVOY_FLAGS, ACCESS_LOG],
+    ...[HTTP_ADDRESS, HTTP_PORT, HEALTH_ADDRESS, HEALTH_PORT],
+    ...[ENVOY_ADDRESS, ...ENVOY_FLAGS, ACCESS_LOG],
     ...WEBHOOK_FLAGS,
     ...[...CORE_FLAGS, ...LOG_FLAGS],
   ]).action(() => {
@@ -191,7 +199,8 @@ export function readCommandLine(args: readonly string[], version: string): Comma
     const address = read(XDS_ADDRESS);
     const xds = { address, port: read(XDS_PORT), tls: tlsFiles(read, address) };
     const envoy = envoyListeners(read, ENVOY_ADDRESS, ACCESS_LOG);
-    chosen = { command: "serve", options: { ...core(read), objects, xds, envoy, http: http(read), log: log(read) } };
+    const interfaces = { http: http(read), ...health(read) };
+    chosen = { command: "serve", options: { ...core(read), objects, xds, envoy, ...interfaces, log: log(read) } };
   });
 
   const devAddress = { ...ENVOY_ADDRESS, fallback: "127.0.0.1" };
@@ -346,6 +355,11 @@ function admin(read: Read): BootstrapOptions["admin"] {
 
 function http(read: Read): ServeOptions["http"] {
   return { address: read(HTTP_ADDRESS), port: read(HTTP_PORT) };
+}
+
+function health(read: Read): Pick<ServeOptions, "health"> {
+  const port = read(HEALTH_PORT);
+  return port === undefined ? {} : { health: { address: read(HEALTH_ADDRESS), port } };
 }
 
 function log(read: Read): ServeOptions["log"] {

@@ -12,6 +12,7 @@ import { KubeClient } from "../kube/client.ts";
 import { FileSource } from "../sources/files.ts";
 import { SYSTEM_CLOCK } from "../status/clock.ts";
 import type { LoadBalancer } from "../status/reporter.ts";
+import { exposures } from "./exposures.ts";
 import { type RunningWebhook, startWebhook, type WebhookSettings } from "./webhook.ts";
 
 export type ServeOptions = ControllerOptions & { readonly objects: ObjectSource };
@@ -42,6 +43,7 @@ export type ControllerOptions = Settings & {
     readonly tls: XdsTls | undefined;
   };
   readonly http: { readonly address: string; readonly port: number };
+  readonly health?: { readonly address: string; readonly port: number };
   readonly log: LogOptions;
 };
 
@@ -52,10 +54,11 @@ export type XdsTls = { readonly certFile: string; readonly keyFile: string; read
 export async function serve(options: ServeOptions): Promise<void> {
   const stopped = untilToldToStop();
   const log = createLog(options.log, (text) => process.stderr.write(text));
+  for (const warning of exposures(options)) log.warn(warning);
   const { objects } = options;
   if (objects.kind === "files") {
     const running = await startController(options, log, (listener) => new FileSource([objects.folder], listener));
-    log.info({ xds: running.xdsPort, http: running.httpPort, files: objects.folder }, "started");
+    log.info({ ...portsOf(running), files: objects.folder }, "started");
     log.info({ reason: await stopped }, "stopping");
     await running.stop();
     return;
@@ -101,11 +104,14 @@ export async function serve(options: ServeOptions): Promise<void> {
     await stop();
     throw error;
   });
-  const ports = { xds: running.xdsPort, http: running.httpPort, webhook: webhook?.port };
-  log.info({ ...ports, server: access.server }, "started");
+  log.info({ ...portsOf(running), webhook: webhook?.port, server: access.server }, "started");
   log.info({ reason: await stopped }, "stopping");
   await webhook?.stop();
   await stop();
+}
+
+function portsOf({ xdsPort, httpPort, healthPort }: RunningController) {
+  return { xds: xdsPort, http: httpPort, health: healthPort };
 }
 
 export function startController(
@@ -119,6 +125,7 @@ export function startController(
     settings: options,
     xds: { address, port, credentials: tls === undefined ? ServerCredentials.createInsecure() : mutualTls(tls) },
     http: options.http,
+    ...(options.health && { health: options.health }),
     source,
     log,
     now: Date.now,

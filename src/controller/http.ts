@@ -17,22 +17,45 @@ export type HttpServices = {
 
 type Answer = { readonly status: number; readonly type: string; readonly body: string };
 
-/** The controller's own HTTP interface: health, metrics, and what it knows. It only reads. */
+type Pages = ReadonlyMap<string, () => Answer | Promise<Answer>>;
+
+/** Probes and scrapes take no longer, and whoever connects without asking for anything takes no place from them. */
+const HEALTH_LIMITS = { headersTimeout: 5_000, requestTimeout: 5_000, connectionsCheckingInterval: 1_000 };
+const MAX_HEALTH_CONNECTIONS = 1_000;
+
+/** The controller's own HTTP interface: health, metrics, and what it knows of everybody's objects. It only reads. */
 export function createHttpServer(services: HttpServices): Server {
-  const pages = new Map<string, () => Answer | Promise<Answer>>([
-    ["/healthz", () => text(200, "ok")],
-    ["/readyz", () => readiness(services.controller)],
-    ["/metrics", () => metrics(services.controller)],
+  const pages = new Map([
+    ...healthPages(services.controller),
     ["/api/ingressroutes", () => json(ingressRoutes(services))],
     ["/api/hosts", () => json(hosts(services.controller))],
     ["/api/envoys", () => json(services.xds.envoys())],
   ]);
-  return createServer((request, response) => {
+  return createServer(answering(pages));
+}
+
+/** Of that interface, what probes and scrapers need, and nothing that one tenant may not know of another. */
+export function createHealthServer(controller: Controller): Server {
+  const server = createServer(HEALTH_LIMITS, answering(healthPages(controller)));
+  server.maxConnections = MAX_HEALTH_CONNECTIONS;
+  return server;
+}
+
+function healthPages(controller: Controller): Pages {
+  return new Map<string, () => Answer | Promise<Answer>>([
+    ["/healthz", () => text(200, "ok")],
+    ["/readyz", () => readiness(controller)],
+    ["/metrics", () => metrics(controller)],
+  ]);
+}
+
+function answering(pages: Pages): (request: IncomingMessage, response: ServerResponse) => void {
+  return (request, response) => {
     answer(request, pages).then(
       (found) => send(response, found, request.method === "HEAD"),
       () => send(response, text(500, "this is a bug in Isoline"), false),
     );
-  });
+  };
 }
 
 /** Rejects with the error of the socket, `EADDRINUSE` for one. */
@@ -49,10 +72,7 @@ export async function close(server: Server): Promise<void> {
   await closed;
 }
 
-async function answer(
-  { method, url = "/" }: IncomingMessage,
-  pages: ReadonlyMap<string, () => Answer | Promise<Answer>>,
-): Promise<Answer> {
+async function answer({ method, url = "/" }: IncomingMessage, pages: Pages): Promise<Answer> {
   const page = pages.get(url.split("?")[0] ?? "");
   if (page === undefined) return text(404, `not here; there are ${[...pages.keys()].join(", ")}`);
   if (method !== "GET" && method !== "HEAD") return text(405, "only GET and HEAD");
@@ -70,11 +90,12 @@ function send(response: ServerResponse, { status, type, body }: Answer, isHead: 
 
 function readiness({ isSynced, translator }: Controller): Answer {
   if (!isSynced) return text(503, "not everything has been read yet");
-  const failing = [...translator.failing()];
-  // Not a reason to take this replica out of service: it has the last good configuration of these hosts.
+  const failing = translator.failing().size;
+  // Not a reason to take this replica out of service: it has the last good configuration of these hosts, which only the
+  // log names: anybody may ask here.
   return text(
     200,
-    failing.length === 0 ? "ok" : `ok, but a bug in Isoline keeps these as they were: ${failing.join(", ")}`,
+    failing === 0 ? "ok" : `ok, but a bug in Isoline keeps parts as they were: ${failing}, which the log names`,
   );
 }
 

@@ -9,7 +9,7 @@ import { Cache } from "../xds/cache.ts";
 import { nameOfEnvoy } from "../xds/envoys.ts";
 import { AddressInUseError, type ServerReport, XdsServer } from "../xds/server.ts";
 import { Controller } from "./controller.ts";
-import { close, createHttpServer, listen } from "./http.ts";
+import { close, createHealthServer, createHttpServer, listen } from "./http.ts";
 import type { Logger } from "./log.ts";
 import { ObjectHosts } from "./object-hosts.ts";
 import { ProgrammedNow } from "./programmed.ts";
@@ -22,6 +22,8 @@ export type RunOptions = {
   readonly settings: Settings;
   readonly xds: Endpoint & { readonly credentials: ServerCredentials };
   readonly http: Endpoint;
+  /** Where there are health and metrics alone. */
+  readonly health?: Endpoint;
   readonly source: (listener: SourceListener, telemetry: Telemetry) => Source;
   readonly log: Logger;
   /** Milliseconds since 1970. */
@@ -41,6 +43,7 @@ export type RunningController = {
   readonly source: Source;
   readonly xdsPort: number;
   readonly httpPort: number;
+  readonly healthPort: number | undefined;
   readonly stop: () => Promise<void>;
 };
 
@@ -99,6 +102,7 @@ export async function runController(options: RunOptions): Promise<RunningControl
       clock: { ...SYSTEM_CLOCK, now: options.now },
     });
   const http = createHttpServer({ controller, programmed, xds, now: options.now });
+  const health = createHealthServer(controller);
   controller.telemetry.observe({
     translator: controller.translator,
     connectedEnvoys: () => xds.connected,
@@ -106,9 +110,15 @@ export async function runController(options: RunOptions): Promise<RunningControl
   });
   const xdsPort = await listening("xDS server", options.xds, () => xds.start(options.xds.address, options.xds.port));
   try {
-    await listening("HTTP server", options.http, () => listen(http, options.http.address, options.http.port));
+    for (const [what, server, endpoint] of [
+      ["HTTP server", http, options.http],
+      ["HTTP server of health and metrics", health, options.health],
+    ] as const) {
+      if (endpoint === undefined) continue;
+      await listening(what, endpoint, () => listen(server, endpoint.address, endpoint.port));
+    }
   } catch (error) {
-    await xds.stop();
+    await Promise.all([xds.stop(), close(http)]);
     throw error;
   }
   const { synced, ...listener } = controller.listener;
@@ -132,11 +142,12 @@ export async function runController(options: RunOptions): Promise<RunningControl
     source,
     xdsPort,
     httpPort: (http.address() as AddressInfo).port,
+    healthPort: (health.address() as AddressInfo | null)?.port,
     stop: async () => {
       clearInterval(expiries);
       await source.stop();
       statuses?.stop();
-      await Promise.all([xds.stop(), close(http)]);
+      await Promise.all([xds.stop(), close(http), close(health)]);
     },
   };
 }

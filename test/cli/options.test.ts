@@ -46,6 +46,14 @@ test("serve has the defaults of the documentation", () => {
   });
 });
 
+test("health and metrics have an address of their own when they are given a port", () => {
+  const serve = (...args: string[]) => read("serve", "--files", "manifests", ...args);
+  expect(serve("--health-address", "0.0.0.0")).not.toHaveProperty("options.health");
+  expect(serve("--health-port", "0")).toMatchObject({ options: { health: { address: "127.0.0.1", port: 0 } } });
+  vi.stubEnv("ISOLINE_HEALTH_PORT", "8003");
+  expect(serve("--health-address", "::")).toMatchObject({ options: { health: { address: "::", port: 8003 } } });
+});
+
 test("dev listens on loopback only", () => {
   expect(read("dev", "examples", "--echo", "--envoy", "/opt/envoy")).toMatchObject({
     command: "dev",

@@ -18,6 +18,7 @@ beforeEach(async () => {
     settings: DEFAULT_SETTINGS,
     xds: { address: "127.0.0.1", port: 0, credentials: ServerCredentials.createInsecure() },
     http: { address: "127.0.0.1", port: 0 },
+    health: { address: "127.0.0.1", port: 0 },
     source: (given) => {
       listener = given;
       return { start: () => {}, stop: async () => {}, locate: () => undefined };
@@ -137,6 +138,22 @@ test("refuses other paths and methods in a line, and answers HEAD", async () => 
   expect([head.status, await head.text(), head.headers.get("content-length")]).toEqual([200, "", "3"]);
 });
 
+test("health and metrics are also on a port of their own, and nothing else is", async () => {
+  listener.changed(objects(rootYaml("web", "web.example.com", route("web")) + serviceYaml("web")));
+  listener.synced();
+  const ask = async (path: string) => {
+    const response = await fetch(`http://127.0.0.1:${running.healthPort}${path}`);
+    return [response.status, await response.text()] as const;
+  };
+  expect(await ask("/healthz")).toEqual([200, "ok\n"]);
+  expect(await ask("/readyz")).toEqual([200, "ok\n"]);
+  const [status, metrics] = await ask("/metrics");
+  expect(status).toBe(200);
+  expect(metrics).toMatch(/^isoline_hosts 1$/m);
+  expect(metrics).not.toContain("web.example.com");
+  for (const path of ["/api/ingressroutes", "/api/hosts", "/api/envoys", "/"]) expect((await ask(path))[0]).toBe(404);
+});
+
 test("survives what is not HTTP", async () => {
   const socket = connect(running.httpPort, "127.0.0.1");
   socket.end("\u0000\u0001 nonsense\r\n\r\n");
@@ -171,7 +188,7 @@ spec: { routes: [{ match: /x, services: [{ name: web, port: 80 }] }] }
   expect(scope()).toBe(before);
   expect(running.cache.get("scopedRoute", "h|b.example.com")).toBeDefined();
   expect(running.cache.get("scopedRoute", "h|c.example.com")).toBeDefined();
-  expect(await (await get("/readyz")).text()).toContain("a.example.com");
+  expect(await (await get("/readyz")).text()).toContain("keeps parts as they were: 2,");
   expect(await (await get("/metrics")).text()).toMatch(/^isoline_bugs_total [1-9]/m);
   expect(log).toContain("a bug in Isoline");
 
