@@ -49,6 +49,6 @@ export class ObjectHosts {
   }
 }
 
-function isIngressRoute(key: string): key is ObjectKey {
+export function isIngressRoute(key: string): key is ObjectKey {
   return key.startsWith("IngressRoute/");
 }

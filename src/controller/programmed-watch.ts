@@ -1,10 +1,9 @@
 import { type ObjectKey, objectKey } from "../api/object-key.ts";
 import { sameValue } from "../api/same-value.ts";
 import type { Verdict } from "../compile/verdicts.ts";
-import { hostOfScope } from "../envoy/names.ts";
 import type { ResourceType } from "../xds/cache.ts";
 import type { ServerReport } from "../xds/server.ts";
-import type { ObjectHosts } from "./object-hosts.ts";
+import { isIngressRoute, type ObjectHosts } from "./object-hosts.ts";
 import { concern, type Programmed, type ProgrammedNow, programmedOf, type Trouble } from "./programmed.ts";
 
 export type ProgrammedWatchOptions = {
@@ -144,7 +143,7 @@ export class ProgrammedWatch {
   #refused(type: ResourceType, name: string, origins: readonly string[]): void {
     switch (type) {
       case "scopedRoute":
-        this.#staleHosts.add(hostOfScope(name));
+        addAll(this.#staleHosts, this.#hostsMadeOf(origins));
         return;
       case "secret":
         // Asked for as the client wrote it, and perhaps answered by that of a wildcard.
@@ -161,6 +160,17 @@ export class ProgrammedWatch {
       case "loadAssignment":
         return;
     }
+  }
+
+  /** A root among the objects has one host, a delegate perhaps ten thousand. */
+  #hostsMadeOf(origins: readonly string[]): Iterable<string> {
+    const ofEach = origins.filter(isIngressRoute).map((object) => this.#options.hosts.of(object));
+    return (
+      ofEach
+        .sort((a, b) => a.size - b.size)
+        .find(({ size }) => size > 0)
+        ?.keys() ?? []
+    );
   }
 
   /** Returns whether something else stands in the way of the host now. */

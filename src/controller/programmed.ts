@@ -4,11 +4,12 @@ import { type Condition, observed } from "../compile/conditions.ts";
 import { classOf } from "../compile/problems.ts";
 import type { Verdict } from "../compile/verdicts.ts";
 import { HTTP_LISTENER, HTTPS_LISTENER } from "../envoy/listeners.ts";
-import { httpScope, httpsScope } from "../envoy/names.ts";
+import { httpScope, httpsScope, scopeName } from "../envoy/names.ts";
 import type { Standing } from "../status/wish.ts";
 import type { Cache, ResourceType } from "../xds/cache.ts";
 import { nameOfEnvoy } from "../xds/envoys.ts";
 import type { XdsServer } from "../xds/server.ts";
+import { digest } from "./digest.ts";
 import type { ObjectHosts } from "./object-hosts.ts";
 
 /** The condition `Programmed`, and what is still to be expected of it. */
@@ -54,9 +55,10 @@ export class ProgrammedNow {
 
   /** What stands in the way of one host, in every connected Envoy. */
   troubles(host: string): readonly Trouble[] {
-    const scopes = [httpScope(host), httpsScope(host)].flatMap((name) => this.#look("scopedRoute", name));
+    const secureScope = scopeName(httpsScope(host), digest);
+    const scopes = [scopeName(httpScope(host), digest), secureScope].flatMap((name) => this.#look("scopedRoute", name));
     const inListener = this.#hosts.record(host)?.inListener ?? "no";
-    const isSecure = inListener !== "no" || this.#cache.get("scopedRoute", httpsScope(host)) !== undefined;
+    const isSecure = inListener !== "no" || this.#cache.get("scopedRoute", secureScope) !== undefined;
     return [
       ...scopes.flatMap(({ troubles }) => troubles),
       ...this.#listener(HTTP_LISTENER, true),
@@ -192,7 +194,7 @@ function describeRefusal(
   const why = isOwn
     ? `: ${printable(words)}`
     : "; why is told in the log of Isoline alone, because others have a part in it";
-  return `Envoy ${envoy} refused the ${TYPE_NAMES[type]} ${name}${why}`;
+  return `Envoy ${envoy} refused the ${TYPE_NAMES[type]} ${type === "scopedRoute" ? `of ${host}` : name}${why}`;
 }
 
 const TYPE_NAMES: Readonly<Record<ResourceType, string>> = {

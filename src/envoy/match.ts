@@ -8,7 +8,7 @@ import {
 } from "#proto/envoy/config/route/v3/scoped_route_pb.js";
 import { type TcpProxy, TcpProxySchema } from "#proto/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js";
 import { HTTPS_LISTENER, tcpChain } from "./listeners.ts";
-import { AUTHORITY, httpScope, httpsScope, TLS_TOO_OLD, UNAVAILABLE_CLUSTER } from "./names.ts";
+import { AUTHORITY, httpScope, httpsScope, mayBeScope, TLS_TOO_OLD, UNAVAILABLE_CLUSTER } from "./names.ts";
 import type { Resource } from "./resource.ts";
 
 /**
@@ -115,12 +115,12 @@ function insecureScopeOf(resources: Iterable<Resource>, host: string): ScopedRou
   return undefined;
 }
 
-function findScope(resources: Iterable<Resource>, name: string): ScopedRouteConfiguration | undefined {
+function findScope(resources: Iterable<Resource>, key: string): ScopedRouteConfiguration | undefined {
   for (const resource of resources) {
-    if (resource.type !== "scopedRoute" || resource.name !== name) continue;
+    if (resource.type !== "scopedRoute" || !mayBeScope(resource.name, key)) continue;
     const scope = fromBinary(ScopedRouteConfigurationSchema, resource.body);
     const fragment = scope.key?.fragments[0]?.type;
-    if (fragment?.case === "stringKey" && fragment.value === name) return scope;
+    if (fragment?.case === "stringKey" && fragment.value === key) return scope;
   }
   return undefined;
 }

@@ -17,6 +17,7 @@ import {
   REDIRECTS_TO_HOST,
   routeName,
   SCOPE_HEADER,
+  scopeName,
   shareName,
   TLS_TOO_OLD,
   WEBSOCKET,
@@ -46,11 +47,12 @@ export function hostDrafts(host: ir.Host, options: ScopeOptions, digest: Digest)
     const { minimumVersion } = host.tls;
     scopes.push(secureScope(host, minimumVersion === options.minimumTlsVersion ? undefined : minimumVersion, nameOf));
   }
-  return [...clusters.values(), ...certificates, ...scopes.map((scope) => scopeDraft(host, scope))];
+  return [...clusters.values(), ...certificates, ...scopes.map((scope) => scopeDraft(host, scope, digest))];
 }
 
 type Scope = {
-  readonly name: string;
+  /** What it is selected by. */
+  readonly key: string;
   readonly virtualHosts: readonly VirtualHostInit[];
   readonly clusters: ReadonlySet<string>;
   /** Whether the Host of a request still decides anything, once the scope is selected. */
@@ -59,7 +61,7 @@ type Scope = {
 type VirtualHostInit = Exclude<MessageInitShape<typeof VirtualHostSchema>, { $typeName: string }>;
 
 function insecureScope(host: ir.Host, options: ScopeOptions, nameOf: NameOf): Scope {
-  const name = httpScope(host.name);
+  const key = httpScope(host.name);
   const clusters = new Set<string>();
   const toSecurePort = redirectOf(host, options);
   const last = host.redirectsUnmatched ? { ...toSecurePort, name: REDIRECT, match: EVERYTHING } : notFound();
@@ -67,8 +69,8 @@ function insecureScope(host: ir.Host, options: ScopeOptions, nameOf: NameOf): Sc
     insecureMessages(route, toSecurePort, recording(nameOf, clusters)),
   );
   // The scope has selected the host already, in whatever case and with whatever port it was asked for.
-  const virtualHosts = [{ name, domains: ["*"], routes: [...routes, last] }];
-  return { name, virtualHosts, clusters, matchesHosts: false };
+  const virtualHosts = [{ name: key, domains: ["*"], routes: [...routes, last] }];
+  return { key, virtualHosts, clusters, matchesHosts: false };
 }
 
 /** What they do is done for everything that is left; so an edit of a route that is on the secure port only costs one scope. */
@@ -82,20 +84,20 @@ function withoutLastRedirects(routes: readonly ir.Route[]): readonly ir.Route[] 
  * under the wrong certificate and TLS version: it is sent away with a 421, upon which browsers open a connection of its own.
  */
 function secureScope(host: ir.Host, minimumVersion: ir.TlsVersion | undefined, nameOf: NameOf): Scope {
-  const name = httpsScope(host.name);
+  const key = httpsScope(host.name);
   const clusters = new Set<string>();
   const routes = host.routes.flatMap((route) =>
     route.secure === "absent" ? [] : routeMessages(route, recording(nameOf, clusters)),
   );
   const virtualHosts = [
     {
-      name,
+      name: key,
       domains: [host.name],
       routes: [...(minimumVersion === undefined ? [] : [refuseBelow(minimumVersion)]), ...routes, notFound()],
     },
     { name: MISDIRECTED, domains: ["*"], routes: [directResponse(MISDIRECTED, EVERYTHING, 421)] },
   ];
-  return { name, virtualHosts, clusters, matchesHosts: true };
+  return { key, virtualHosts, clusters, matchesHosts: true };
 }
 
 /**
@@ -134,7 +136,8 @@ function recording(nameOf: NameOf, into: Set<string>): NameOf {
   };
 }
 
-function scopeDraft(host: ir.Host, { name, virtualHosts, clusters, matchesHosts }: Scope): Draft {
+function scopeDraft(host: ir.Host, { key, virtualHosts, clusters, matchesHosts }: Scope, digest: Digest): Draft {
+  const name = scopeName(key, digest);
   return {
     type: "scopedRoute",
     name,
@@ -144,9 +147,9 @@ function scopeDraft(host: ir.Host, { name, virtualHosts, clusters, matchesHosts 
     encode: () => {
       const message = create(ScopedRouteConfigurationSchema, {
         name,
-        key: { fragments: [{ type: { case: "stringKey", value: name } }] },
+        key: { fragments: [{ type: { case: "stringKey", value: key } }] },
         routeConfiguration: {
-          name,
+          name: key,
           virtualHosts: [...virtualHosts],
           ...(matchesHosts ? { ignorePortInHostMatching: true } : {}),
           requestHeadersToRemove: [SCOPE_HEADER],

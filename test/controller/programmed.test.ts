@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { objectKey } from "../../src/api/object-key.ts";
-import { anyObject, applied, deleted, OPTIONS, type RawObject, RUNS, SEEDS, world } from "../laws/worlds.ts";
+import { digest } from "../../src/controller/digest.ts";
+import { httpScope, scopeName } from "../../src/envoy/names.ts";
+import { anyObject, applied, deleted, HOSTS, OPTIONS, type RawObject, RUNS, SEEDS, world } from "../laws/worlds.ts";
 import { objects, rootYaml, serviceYaml } from "../objects.ts";
 import { createAuthority } from "../parts/authority.ts";
-
 import { Fleet } from "./fleet.ts";
 
 type Step =
@@ -13,7 +14,6 @@ type Step =
   | { readonly kind: "request" | "read" | "connect" | "restart" | "disconnect" | "settle"; readonly n: number }
   | { readonly kind: "flush" };
 
-const HOSTS = ["h1.example.com", "h2.example.com", "h3.example.com"];
 const n = fc.nat(1);
 const one = (...kinds: Extract<Step, { readonly n: number }>["kind"][]) =>
   fc.record({ kind: fc.constantFrom(...kinds), n });
@@ -22,7 +22,12 @@ const edits = fc.array(fc.record({ raw: anyObject, isDeleted: fc.nat(4).map((pic
   minLength: 1,
   maxLength: 3,
 });
-const poison = fc.constantFrom(...HOSTS.map((host) => `h|${host}`), "s|h1.example.com", "n1/s1/", "n2/s2/");
+const poison = fc.constantFrom(
+  ...HOSTS.map((host) => scopeName(httpScope(host), digest)),
+  "s|h1.example.com",
+  "n1/s1/",
+  "n2/s2/",
+);
 const CLUSTERS = ["n1/s1/", "n1/s2/", "n2/s1/", "n2/s2/"];
 const poisons = fc.oneof(fc.constantFrom<(readonly string[])[]>([], CLUSTERS), fc.array(poison, { maxLength: 1 }));
 const steps = fc.array(
@@ -153,9 +158,9 @@ describe("what a tenant is told of a refusal", () => {
     );
     fleet.settle(1);
     fleet.flush();
-    expect(messageOf(fleet, "a")).toBe("Envoy envoy-1 refused the routes h|a.example.com: bad h|a.example.com");
+    expect(messageOf(fleet, "a")).toBe("Envoy envoy-1 refused the routes of a.example.com: bad h|a.example.com");
     expect(messageOf(fleet, "child", "team")).toBe(
-      "Envoy envoy-1 refused the routes h|a.example.com; why is told in the log of Isoline alone, because others have a part in it",
+      "Envoy envoy-1 refused the routes of a.example.com; why is told in the log of Isoline alone, because others have a part in it",
     );
   });
 

@@ -54,7 +54,7 @@ function sometimes<T>(arbitrary: fc.Arbitrary<T>, key: string): fc.Arbitrary<Raw
 }
 
 export const NAMESPACES = ["n1", "n2"] as const;
-export const HOSTS = ["h1.example.com", "h2.example.com", "h3.example.com"] as const;
+export const HOSTS = ["h1.example.com", "h2.example.com", "h3.with-a-name-that-is-long.example.com"] as const;
 const INGRESS_ROUTES = ["a", "b", "c", "d"] as const;
 const SERVICES = ["s1", "s2"] as const;
 const PREFIXES = ["/", "/a", "/a/", "/a/b", "/a/b/c", "/b", "/ab"] as const;
