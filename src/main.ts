@@ -30,6 +30,8 @@ async function run(chosen: CommandLine): Promise<number> {
       return (await import("./cli/dev.ts")).dev(chosen.options);
     case "bootstrap":
       return (await import("./cli/bootstrap.ts")).run(chosen.options);
+    case "certgen":
+      return (await import("./cli/certgen.ts")).run(chosen.options);
     case "check":
       return (await import("./cli/check.ts")).run(chosen.options);
     case "translate":

@@ -7,6 +7,7 @@ import { inClusterAccess, isInCluster } from "../kube/in-cluster.ts";
 import { loadKubeconfig } from "../kube/kubeconfig.ts";
 import { addressOf } from "../status/ingress-status.ts";
 import type { LoadBalancer } from "../status/reporter.ts";
+import type { CertgenOptions } from "./certgen.ts";
 import type { DevOptions } from "./dev.ts";
 import { envoySearch } from "./envoy-binary.ts";
 import {
@@ -45,6 +46,7 @@ export type CommandLine =
   | { readonly command: "serve"; readonly options: ServeOptions }
   | { readonly command: "dev"; readonly options: DevOptions }
   | { readonly command: "bootstrap"; readonly options: BootstrapCommandOptions }
+  | { readonly command: "certgen"; readonly options: CertgenOptions }
   | { readonly command: "check"; readonly options: CheckOptions }
   | { readonly command: "translate"; readonly options: TranslateCommandOptions }
   /** Help or the version was asked for, and has been printed. */
@@ -69,6 +71,8 @@ const STATUS_SERVICE = serviceFlag(
   "the Service in front of the Envoys, as namespace/name, whose addresses to write there instead",
 );
 const DEFAULT_NAMESPACE = "isoline";
+/** Of certificates: a hundred years. */
+const MAX_DAYS = 36_500;
 const LEASE_NAMESPACE = textFlag(
   "leader-election-namespace",
   "name",
@@ -246,6 +250,20 @@ export function readCommandLine(args: readonly string[], version: string): Comma
     const xds = { xdsAddress, xdsPort: read(CONTROLLER_PORT), ...(tls === undefined ? {} : { tls }) };
     const options = { ...xds, admin: admin(read), stats, limits: envoyLimits(read), nodeId: read(nodeId) };
     chosen = { command: "bootstrap", options: { file, bootstrap: options } };
+  });
+
+  const namespace = textFlag("namespace", "name", "namespace of the Secrets and the controller", DEFAULT_NAMESPACE);
+  const days = countFlag("days", "for how many days they are good", 3650, 1);
+  const certgen = command(
+    "certgen <file>",
+    "write the Secrets with which the controller and its Envoys trust each other (- is standard output)",
+    [namespace, days],
+  ).action((file: string) => {
+    const read = <T>(flag: Flag<T>): T => readFlag(certgen, env, flag);
+    const options = { file, namespace: read(namespace), days: read(days) };
+    if (!isNamespace(options.namespace)) throw new UsageError("--namespace must be the name of a namespace");
+    if (options.days > MAX_DAYS) throw new UsageError(`--days must be ${MAX_DAYS} at most`);
+    chosen = { command: "certgen", options };
   });
 
   const check = command(

@@ -30,7 +30,33 @@ export async function issuePair(request: {
   readonly nowMs: number;
   readonly lifetimeMs: number;
 }): Promise<IssuedPair> {
-  const [authorityKeys, keys] = await Promise.all([newKeys(), newKeys()]);
+  const authority = await newAuthority({ ...request, name: "Isoline webhook authority" });
+  const { certificatePem, key } = await authority.issue({
+    name: "Isoline webhook",
+    names: request.names,
+    usage: "serverAuth",
+  });
+  return { chainPem: certificatePem + authority.certificatePem, key };
+}
+
+/** One whose key is nowhere else: when it is forgotten, nobody can issue anything any more. */
+export type Authority = {
+  readonly certificatePem: string;
+  /** A certificate for one side of a connection, good for as long as that of the authority. */
+  readonly issue: (request: {
+    readonly name: string;
+    /** Host names and addresses. */
+    readonly names: readonly string[];
+    readonly usage: "serverAuth" | "clientAuth";
+  }) => Promise<{ readonly certificatePem: string; readonly key: SecretText }>;
+};
+
+export async function newAuthority(request: {
+  readonly name: string;
+  readonly nowMs: number;
+  readonly lifetimeMs: number;
+}): Promise<Authority> {
+  const authorityKeys = await newKeys();
   const validity = {
     notBefore: new Date(request.nowMs - BACKDATED_MS),
     notAfter: new Date(request.nowMs + request.lifetimeMs),
@@ -38,7 +64,7 @@ export async function issuePair(request: {
   const authority = await X509CertificateGenerator.createSelfSigned(
     {
       ...validity,
-      name: "CN=Isoline webhook authority",
+      name: `CN=${request.name}`,
       keys: authorityKeys,
       signingAlgorithm: ALGORITHM,
       extensions: [
@@ -48,30 +74,34 @@ export async function issuePair(request: {
     },
     webcrypto,
   );
-  const certificate = await X509CertificateGenerator.create(
-    {
-      ...validity,
-      subject: "CN=Isoline webhook",
-      issuer: authority.subject,
-      publicKey: keys.publicKey,
-      signingKey: authorityKeys.privateKey,
-      signingAlgorithm: ALGORITHM,
-      extensions: [
-        new BasicConstraintsExtension(false, undefined, true),
-        new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-        new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
-        new SubjectAlternativeNameExtension(
-          request.names.map((value) => ({ type: isIP(value) === 0 ? "dns" : "ip", value })),
-        ),
-      ],
-    },
-    webcrypto,
-  );
-  const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey("pkcs8", keys.privateKey)).toString("base64");
-  return {
-    chainPem: `${certificate.toString("pem")}\n${authority.toString("pem")}\n`,
-    key: new SecretText(`-----BEGIN PRIVATE KEY-----\n${pkcs8}\n-----END PRIVATE KEY-----\n`),
+  const issue: Authority["issue"] = async ({ name, names, usage }) => {
+    const keys = await newKeys();
+    const certificate = await X509CertificateGenerator.create(
+      {
+        ...validity,
+        subject: `CN=${name}`,
+        issuer: authority.subject,
+        publicKey: keys.publicKey,
+        signingKey: authorityKeys.privateKey,
+        signingAlgorithm: ALGORITHM,
+        extensions: [
+          new BasicConstraintsExtension(false, undefined, true),
+          new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+          new ExtendedKeyUsageExtension([ExtendedKeyUsage[usage]]),
+          new SubjectAlternativeNameExtension(
+            names.map((value) => ({ type: isIP(value) === 0 ? "dns" : "ip", value })),
+          ),
+        ],
+      },
+      webcrypto,
+    );
+    const pkcs8 = Buffer.from(await webcrypto.subtle.exportKey("pkcs8", keys.privateKey)).toString("base64");
+    return {
+      certificatePem: `${certificate.toString("pem")}\n`,
+      key: new SecretText(`-----BEGIN PRIVATE KEY-----\n${pkcs8}\n-----END PRIVATE KEY-----\n`),
+    };
   };
+  return { certificatePem: `${authority.toString("pem")}\n`, issue };
 }
 
 function newKeys(): Promise<webcrypto.CryptoKeyPair> {

@@ -5,7 +5,7 @@ import { expect, test } from "vitest";
 
 const PROJECT = fileURLToPath(new URL("../..", import.meta.url));
 const README = readFileSync(`${PROJECT}/README.md`, "utf8");
-const COMMANDS = ["serve", "dev", "check", "translate", "bootstrap"];
+const COMMANDS = ["serve", "dev", "check", "translate", "bootstrap", "certgen"];
 const help = (command: string) =>
   execFileSync(process.execPath, [`${PROJECT}/dist/main.js`, command, "--help"], { encoding: "utf8" });
 
