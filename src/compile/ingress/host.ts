@@ -72,11 +72,12 @@ export function compileIngresses(
       continue;
     }
     regexCost += compiled.cost;
-    const insecure = settings.redirects ? "redirect" : settings.allowsHttp ? "serve" : "absent";
+    const insecure = insecureSide(unit, settings);
     const secure = tls === undefined ? "absent" : "serve";
     if (insecure !== "serve" && secure === "absent") {
-      const annotation =
-        insecure === "redirect" ? "ingress.kubernetes.io/force-ssl-redirect" : "kubernetes.io/ingress.allow-http";
+      const annotation = settings.redirects
+        ? "ingress.kubernetes.io/force-ssl-redirect"
+        : "kubernetes.io/ingress.allow-http";
       const fact: Fact = { code: "IngressNowhere", annotation };
       findings.report({ object: key, at: candidate.at, subject: candidate.subject(undefined), ...fact });
     }
@@ -94,6 +95,12 @@ export function compileIngresses(
     ),
   );
   return { routes: [...routes.values()], tls, tlsVersions };
+}
+
+/** Rules for no host are never on https, and a redirect there would be to whatever host the client names. */
+function insecureSide(unit: Unit, { redirects, allowsHttp }: IngressSettings): ir.Route["insecure"] {
+  if (redirects) return unit === "*" ? "absent" : "redirect";
+  return allowsHttp ? "serve" : "absent";
 }
 
 type Candidate = {
