@@ -156,9 +156,9 @@ function hasSecret(resources: Iterable<Resource>, name: string): boolean {
   return false;
 }
 
-/** The wildcard that stands for the name: `*.example.com` for `a.example.com`. */
+/** The wildcard that stands for the name: `*.example.com` for `a.example.com`. For one that begins with a dot none does. */
 function wildcardOf(name: string): string {
-  return name.replace(/^[^.]*/, "*");
+  return name.replace(/^[^.]+/, "*");
 }
 
 function lowerAscii(text: string): string {

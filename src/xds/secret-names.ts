@@ -68,6 +68,6 @@ export class SecretNames {
 function candidates(asked: string): readonly string[] {
   if (asked.startsWith("*")) return [];
   const folded = asked.toLowerCase();
-  const wildcard = folded.replace(/^[^.]*/, "*");
+  const wildcard = folded.replace(/^[^.]+/, "*");
   return [...new Set([asked, folded, wildcard])];
 }

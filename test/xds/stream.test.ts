@@ -291,7 +291,7 @@ describe("secrets", () => {
     };
     expect(ask("A.example.com")).toEqual([sent("secret", "A.example.com")]);
     expect(ask("shop.example.com")).toEqual([sent("secret", "shop.example.com")]);
-    for (const name of ["example.com", "a.b.example.com", "*.example.com", "*"]) {
+    for (const name of ["example.com", ".example.com", "a.b.example.com", "*.example.com", "*"]) {
       expect(ask(name)).toEqual([removed("secret", name)]);
     }
     expect(driver.apply({ set: [resource("secret", "*.example.com", { rev: 2 })] })).toEqual([
