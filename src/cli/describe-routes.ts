@@ -7,22 +7,45 @@ export type Ports = { readonly httpPort: number; readonly httpsPort: number };
 
 /** A line for each way into the host: its URL, and what answers there. */
 export function describeRoutes(host: ir.Host, ports: Ports, remark: Remark): readonly string[] {
-  const lines =
-    host.tcpProxy === undefined ? httpLines(host, ports, remark) : [tcpLine(host, host.tcpProxy, ports, remark)];
+  const tcp = host.tcpProxy === undefined ? [] : [tcpLine(host, host.tcpProxy, ports, remark)];
+  const lines = [...tcp, ...httpLines(host, ports, remark)];
   const width = Math.min(60, Math.max(0, ...lines.map(([url]) => url.length)));
   return lines.map(([url, answer]) => `${url.padEnd(width)}  ${answer}`);
 }
 
 type Line = readonly [url: string, answer: string];
 
-function httpLines({ name, routes, tls }: ir.Host, { httpPort, httpsPort }: Ports, remark: Remark): readonly Line[] {
-  return routes.flatMap((route): Line[] => {
+function httpLines(host: ir.Host, { httpPort, httpsPort }: Ports, remark: Remark): readonly Line[] {
+  const { name, routes, tls, redirectsUnmatched } = host;
+  const lastServed = routes.findLastIndex(({ insecure }) => insecure === "serve");
+  const lines = routes.flatMap((route, i): Line[] => {
     const answer = describeAction(route, remark);
     const path = describeMatch(route.match);
-    const insecure: Line[] = route.insecure === "serve" ? [[`http://${name}:${httpPort}${path}`, answer]] : [];
     const isSecure = tls !== undefined && route.secure === "serve";
-    return isSecure ? [[`https://${name}:${httpsPort}${path}`, answer], ...insecure] : insecure;
+    const secure: Line[] = isSecure ? [[`https://${name}:${httpsPort}${path}`, answer]] : [];
+    switch (route.insecure) {
+      case "serve":
+        return [...secure, [`http://${name}:${httpPort}${path}`, answer]];
+      case "redirect":
+        // The line for all that is left tells it too, unless a route below serves.
+        if (redirectsUnmatched && i > lastServed) return secure;
+        return [...secure, [`http://${name}:${httpPort}${path}`, describeRedirect(host)]];
+      case "absent":
+        return secure;
+    }
   });
+  const isAllServed = routes.some(({ match, insecure }) => isEverything(match) && insecure === "serve");
+  if (!redirectsUnmatched || isAllServed) return lines;
+  return [...lines, [`http://${name}:${httpPort}/`, describeRedirect(host)]];
+}
+
+function isEverything({ kind, path }: ir.PathMatch): boolean {
+  return kind === "prefix" && path === "/";
+}
+
+function describeRedirect({ tls, tcpProxy }: ir.Host): string {
+  const isAnswered = tls !== undefined || tcpProxy !== undefined;
+  return isAnswered ? "301 to https" : "301 to https, where nothing is served";
 }
 
 function tcpLine({ name }: ir.Host, { shares, passthrough }: ir.TcpProxy, { httpsPort }: Ports, remark: Remark): Line {

@@ -30,6 +30,29 @@ type: kubernetes.io/tls
 stringData: { tls.crt: <certificate secure.example.com>, tls.key: <key secure.example.com> }
 `);
 
+const TCP = withCertificates(`
+apiVersion: contour.heptio.com/v1beta1
+kind: IngressRoute
+metadata: { name: tcp }
+spec:
+  virtualhost: { fqdn: tcp.example.com, tls: { secretName: tcp } }
+  tcpproxy: { services: [{ name: first, port: 80 }] }
+---
+apiVersion: v1
+kind: Secret
+metadata: { name: tcp }
+type: kubernetes.io/tls
+stringData: { tls.crt: <certificate tcp.example.com>, tls.key: <key tcp.example.com> }
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: { name: acme }
+spec:
+  rules:
+    - host: tcp.example.com
+      http: { paths: [{ path: /acme, pathType: Prefix, backend: { service: { name: second, port: { number: 80 } } } }] }
+`);
+
 type Dev = { readonly child: ChildProcess; readonly output: () => string; readonly ended: Promise<unknown> };
 
 function startDev(binary: string, args: readonly string[]): Dev {
@@ -62,6 +85,7 @@ describeWithEnvoy("isoline dev", (binary) => {
     await writeFile(file("one.yaml"), rootYaml("one", "one.example.com", route("first")) + serviceYaml("first"));
     await writeFile(file("two.yaml"), rootYaml("two", "two.example.com", route("second")) + serviceYaml("second"));
     await writeFile(file("secure.yaml"), SECURE);
+    await writeFile(file("tcp.yaml"), TCP);
     [port, httpsPort] = [await freePort(), await freePort()];
     const ports = ["--envoy-http-port", String(port), "--envoy-https-port", String(httpsPort), "--http-port", "0"];
     dev = startDev(binary, [folder, "--echo", ...ports]);
@@ -79,9 +103,17 @@ describeWithEnvoy("isoline dev", (binary) => {
     expect(await answer("two.example.com")).toBe("default/second");
   });
 
-  test("redirects to the port where it serves https", async () => {
+  test("redirects to the port where it serves https, and says so", async () => {
+    expect(dev.output()).toMatch(new RegExp(`http://secure\\.example\\.com:${port}/ +301 to https\n`));
     const { status, headers } = await request({ port, host: `secure.example.com:${port}`, path: "/x?y" });
     expect([status, headers.location]).toEqual([301, `https://secure.example.com:${httpsPort}/x?y`]);
+  });
+
+  test("prints what Ingresses have on the insecure port of a host whose connections are forwarded", async () => {
+    expect(dev.output()).toMatch(new RegExp(`tls://tcp\\.example\\.com:${httpsPort} +default/first:80 \\(echo\\)\n`));
+    expect(dev.output()).toContain(`http://tcp.example.com:${port}/acme  default/second:80 (echo)\n`);
+    const { status, body } = await request({ port, host: "tcp.example.com", path: "/acme" });
+    expect([status, JSON.parse(body).service]).toEqual([200, "default/second"]);
   });
 
   test("serves an edited file without a restart, and says so", async () => {
