@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from "node:fs";
-import { fileURLToPath } from "node:url";
 import { parseAllDocuments } from "yaml";
 import { eventually } from "../envoy/harness.ts";
 import type { KubeAdmin, KubeObject } from "./kube-admin.ts";
 
-const DEPLOY = fileURLToPath(new URL("../../deploy/", import.meta.url));
+/** Below the folder of the project, in which tests and benches are run: benches are built into another place. */
+const DEPLOY = "deploy/";
 const ESTABLISHED_MS = 10_000;
 
 /** The objects of one file below deploy/. */
