@@ -135,7 +135,13 @@ export class KubeClient {
       for await (const chunk of body) {
         deadline.refresh();
         this.#doubted.delete(deadline);
-        yield lines.push(chunk);
+        const values: unknown[] = [];
+        try {
+          lines.push(chunk, values);
+        } finally {
+          // What came before something unreadable is told, so that the next watch goes on after it.
+          yield values;
+        }
       }
       if (!lines.isWhole) throw new ConnectionError("cut", "the watch ended in the middle of a line");
     } catch (error) {

@@ -13,9 +13,8 @@ export class JsonLines {
     this.#maxBytes = maxBytes;
   }
 
-  /** The values of the lines that end in this chunk. */
-  push(chunk: Buffer): readonly unknown[] {
-    const values: unknown[] = [];
+  /** Adds the values of the lines that end in this chunk; where it throws, those before what cannot be read. */
+  push(chunk: Buffer, values: unknown[]): void {
     let start = 0;
     for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, start)) {
       const line = this.#finish(chunk.subarray(start, end));
@@ -23,7 +22,6 @@ export class JsonLines {
       start = end + 1;
     }
     if (start < chunk.length) this.#keep(chunk.subarray(start));
-    return values;
   }
 
   /** Whether there is nothing but whole lines. */

@@ -42,6 +42,8 @@ const LIST_MS = 60_000;
 const WATCH_SECONDS = 300;
 /** A watch that lasted as long as this has worked. */
 const WORKED_MS = 1_000;
+/** After so many tries to get past what cannot be read, everything is listed instead. */
+const MAX_UNREADABLE = 3;
 
 type Page = { readonly items: readonly unknown[]; readonly resourceVersion: string; readonly next: string };
 
@@ -60,6 +62,8 @@ export class Reflector {
   /** How many objects the next page may have. */
   #limit: number;
   #failures = 0;
+  /** How often in a row a watch came to something unreadable, with nothing in between that could be read. */
+  #unreadable = 0;
   #isInTrouble = false;
   #isSynced = false;
   #running: Promise<void> = Promise.resolve();
@@ -167,7 +171,7 @@ export class Reflector {
     });
     const startMs = this.#clock.nowMs();
     this.#observe({ kind: "heard", events: 0 });
-    this.#trouble(undefined);
+    if (this.#unreadable === 0) this.#trouble(undefined);
     let isSilent = true;
     const hasWorked = () => !isSilent || this.#clock.nowMs() - startMs >= WORKED_MS;
     try {
@@ -188,6 +192,8 @@ export class Reflector {
       for (const event of events) {
         const { resourceVersion, change } = this.#known.happened(event);
         this.#resourceVersion = resourceVersion;
+        if (this.#unreadable > 0) this.#trouble(undefined);
+        this.#unreadable = 0;
         if (change !== undefined) changes.push(change);
       }
     } finally {
@@ -199,12 +205,16 @@ export class Reflector {
 
   async #failed(error: unknown): Promise<void> {
     this.#failures++;
+    const isWatching = this.#resourceVersion !== undefined;
+    const isUnreadable = isWatching && error instanceof ConnectionError && error.fault === "garbled";
+    if (isUnreadable) this.#unreadable++;
+    const inARow = Math.max(this.#failures, this.#unreadable);
     this.#observe({ kind: "error", label: labelOf(error) });
-    if (this.#failures > 1) this.#trouble(error);
-    const remedy = remedyFor(error);
+    if (inARow > 1) this.#trouble(error);
+    const remedy = isUnreadable && this.#unreadable % MAX_UNREADABLE === 0 ? "list" : remedyFor(error);
     if (remedy !== "resume") this.#resourceVersion = undefined;
     if (remedy === "tell everything") this.#known.forgetVersions();
-    const ms = backoffMs(this.#failures, this.#clock.random, error instanceof ApiError ? error.retryAfterMs : 0);
+    const ms = backoffMs(inARow, this.#clock.random, error instanceof ApiError ? error.retryAfterMs : 0);
     const { signal } = this.#stopping;
     await this.#clock.sleep(ms, signal).catch((reason: unknown) => {
       if (!signal.aborted) throw reason;

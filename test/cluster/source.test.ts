@@ -17,7 +17,7 @@ import {
   tokenBoundTo,
 } from "../parts/api-server.ts";
 import { installDefinitions } from "../parts/deploy.ts";
-import { startFaultProxy } from "../parts/fault-proxy.ts";
+import { isWatch, startFaultProxy } from "../parts/fault-proxy.ts";
 import { KubeAdmin, type KubeObject } from "../parts/kube-admin.ts";
 import { sourceSuite } from "../sources/suite.ts";
 import { eventually, eventuallySynced, Told } from "../sources/told.ts";
@@ -154,6 +154,18 @@ describe("the connections to the API server", () => {
     expect(source.errors).toContain("Service timeout");
     expect(source.counts.list).toBe(KINDS.length);
   });
+
+  test("may carry what cannot be read: what it was about is listed", async () => {
+    const { namespace, proxy, source } = await faulty();
+    const readable = proxy.garble({ match: (request) => isWatch(request) && request.path.endsWith("/services") });
+    proxy.cut();
+    await admin.apply(service(namespace, "unreadable"));
+    await eventually(() => expect(source.told.names).toContain("unreadable"));
+    expect(source.errors.filter((error) => error === "Service garbled").length).toBeGreaterThanOrEqual(3);
+    expect(source.counts.list).toBeGreaterThan(KINDS.length);
+    readable();
+    await source.knows(admin, namespace);
+  }, 60_000);
 
   test("may be slow", async () => {
     const proxy = use(await startFaultProxy(sharedServer()));

@@ -226,6 +226,16 @@ describe("a watch", () => {
     expect(await failure(linesOf(watch()))).toMatchObject({ name: "ConnectionError", ...expected });
   });
 
+  test("that comes to something unreadable gives what came before that", async () => {
+    answer = (response) => response.end('{"a":1}\n{"b":2}\n{"c":\n{"d":4}\n');
+    const given: unknown[] = [];
+    const reading = async () => {
+      for await (const some of await watch()) given.push(...some);
+    };
+    expect(await failure(reading())).toMatchObject({ fault: "garbled" });
+    expect(given).toEqual([{ a: 1 }, { b: 2 }]);
+  });
+
   test("breaks off when nothing comes for long", async () => {
     answer = (response) => void response.write("{}\n");
     const error = await failure(linesOf(watch({ idleMs: 100 })));

@@ -59,6 +59,14 @@ export class ModelApi {
     this.#happened({ type: "DELETED", object: { metadata } });
   }
 
+  /** From now on whoever comes past this version is told something unreadable. */
+  spoil(): void {
+    this.#happened({
+      type: "NONSENSE",
+      object: { metadata: { namespace: "", name: "", resourceVersion: String(++this.#version) } },
+    });
+  }
+
   bookmark(): void {
     const object = { metadata: { namespace: "", name: "", resourceVersion: String(this.#version) } };
     for (const watch of this.#watches) watch.put({ type: "BOOKMARK", object });

@@ -229,6 +229,30 @@ describe("a reflector", () => {
     expect(it.told).toEqual(["applied a", "applied b", "applied c"]);
   });
 
+  test("lists what it cannot get past, and no more often than a server can bear", async () => {
+    await start("a");
+    it.api.spoil();
+    it.api.set("n", "b");
+    await it.until(() => it.isRight && it.api.asked.watches === 4);
+    expect(it.told).toEqual(["applied a", "applied b"]);
+    expect(it.api.asked.lists).toBe(2);
+    expect(it.clock.slept).toEqual([100, 200, 400]);
+    expect(it.troubles).toEqual(["an event of no known type came", "an event of no known type came"]);
+    it.api.bookmark();
+    await it.until(() => it.troubles.at(-1) === "over");
+
+    // Every watch meets something unreadable from now on.
+    const { watch } = it.api;
+    it.api.watch = async (...args) => {
+      it.api.spoil();
+      return watch.apply(it.api, args);
+    };
+    it.api.endWatches();
+    await it.until(() => it.clock.slept.length >= 3 + 12);
+    expect(it.clock.slept.slice(-3)).toEqual([15_000, 15_000, 15_000]);
+    it.api.watch = watch;
+  });
+
   test("tells a listener again what it threw at", async () => {
     let bugs = 2;
     it.changed = () => {

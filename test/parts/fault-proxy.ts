@@ -44,6 +44,8 @@ export type FaultProxy = {
   readonly answer: (fault: { status: number; retryAfterSeconds?: number; match?: Match }) => Off;
   /** Breaks the connection off in the middle of the answer's body, if it is longer. */
   readonly truncate: (fault: { afterBytes: number; match?: Match }) => Off;
+  /** Makes lines of an answer's body unreadable. */
+  readonly garble: (fault: { match?: Match }) => Off;
   /** Lets the answer's body trickle. */
   readonly slow: (fault: { bytesPerSecond: number; match?: Match }) => Off;
   readonly stop: () => Promise<void>;
@@ -60,6 +62,7 @@ type AnswerFault = {
 };
 type BodyFault =
   | { readonly kind: "truncate"; readonly afterBytes: number }
+  | { readonly kind: "garble" }
   | { readonly kind: "slow"; readonly bytesPerSecond: number; readonly isOn: () => boolean };
 
 /** The two sockets of one connection: with the client, and with the part that understands HTTP. */
@@ -136,6 +139,7 @@ export async function startFaultProxy(server: { readonly url: string; readonly c
     },
     answer: ({ status, retryAfterSeconds, match }) => add({ kind: "answer", status, retryAfterSeconds }, match),
     truncate: ({ afterBytes, match }) => add({ kind: "truncate", afterBytes }, match),
+    garble: ({ match }) => add({ kind: "garble" }, match),
     slow: ({ bytesPerSecond, match }) => {
       const fault: BodyFault = { kind: "slow", bytesPerSecond, isOn: () => faults.has(fault) };
       return add(fault, match);
@@ -216,6 +220,8 @@ async function carry(answer: IncomingMessage, response: ServerResponse, fault: B
       }
       left -= bytes.length;
       if (fault?.kind === "slow") await trickle(response, bytes, fault);
+      else if (fault?.kind === "garble")
+        await write(response, Buffer.from(bytes.toString("latin1").replace(/./g, "x")));
       else await write(response, bytes);
     }
     response.end();
