@@ -15,28 +15,35 @@ export function describeRoutes(host: ir.Host, ports: Ports, remark: Remark): rea
 
 type Line = readonly [url: string, answer: string];
 
-function httpLines(host: ir.Host, { httpPort, httpsPort }: Ports, remark: Remark): readonly Line[] {
-  const { name, routes, tls, redirectsUnmatched } = host;
+function httpLines(host: ir.Host, ports: Ports, remark: Remark): readonly Line[] {
+  const { name, routes, redirectsUnmatched } = host;
   const lastServed = routes.findLastIndex(({ insecure }) => insecure === "serve");
-  const lines = routes.flatMap((route, i): Line[] => {
-    const answer = describeAction(route, remark);
-    const path = describeMatch(route.match);
-    const isSecure = tls !== undefined && route.secure === "serve";
-    const secure: Line[] = isSecure ? [[`https://${name}:${httpsPort}${path}`, answer]] : [];
-    switch (route.insecure) {
-      case "serve":
-        return [...secure, [`http://${name}:${httpPort}${path}`, answer]];
-      case "redirect":
-        // The line for all that is left tells it too, unless a route below serves.
-        if (redirectsUnmatched && i > lastServed) return secure;
-        return [...secure, [`http://${name}:${httpPort}${path}`, describeRedirect(host)]];
-      case "absent":
-        return secure;
-    }
-  });
+  // The line for all that is left tells of redirects too, unless a route below them serves.
+  const isTold = (i: number) => !redirectsUnmatched || i < lastServed;
+  const lines = routes.flatMap((route, i) => [
+    ...secureLines(host, route, ports, remark),
+    ...(route.insecure === "redirect" && !isTold(i) ? [] : insecureLines(host, route, ports, remark)),
+  ]);
   const isAllServed = routes.some(({ match, insecure }) => isEverything(match) && insecure === "serve");
   if (!redirectsUnmatched || isAllServed) return lines;
-  return [...lines, [`http://${name}:${httpPort}/`, describeRedirect(host)]];
+  return [...lines, [`http://${name}:${ports.httpPort}/`, describeRedirect(host)]];
+}
+
+function secureLines({ name, tls }: ir.Host, route: ir.Route, { httpsPort }: Ports, remark: Remark): readonly Line[] {
+  if (tls === undefined || route.secure === "absent") return [];
+  return [[`https://${name}:${httpsPort}${describeMatch(route.match)}`, describeAction(route, remark)]];
+}
+
+function insecureLines(host: ir.Host, route: ir.Route, { httpPort }: Ports, remark: Remark): readonly Line[] {
+  const url = `http://${host.name}:${httpPort}${describeMatch(route.match)}`;
+  switch (route.insecure) {
+    case "serve":
+      return [[url, describeAction(route, remark)]];
+    case "redirect":
+      return [[url, describeRedirect(host)]];
+    case "absent":
+      return [];
+  }
 }
 
 function isEverything({ kind, path }: ir.PathMatch): boolean {
