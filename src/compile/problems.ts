@@ -16,7 +16,9 @@ export type Problem = {
 export type Subject =
   | { readonly kind: "object" }
   | { readonly kind: "route"; readonly match: string; readonly service?: string }
-  | { readonly kind: "tcpproxy"; readonly service?: string };
+  | { readonly kind: "tcpproxy"; readonly service?: string }
+  /** The Service itself, whoever uses it: told once for each object, where that names it first. */
+  | { readonly kind: "service"; readonly service: string };
 
 export type Fact =
   // A: the object is wrong in itself, or breaks a rule of ownership. The whole object is ignored.
@@ -187,6 +189,7 @@ const MAX_QUOTED = 300;
 
 function describeSubject(subject: Subject): string {
   if (subject.kind === "object") return "";
+  if (subject.kind === "service") return `service ${quoted(subject.service)}: `;
   const place = subject.kind === "route" ? `route ${quoted(subject.match)}` : "tcpproxy";
   return subject.service === undefined ? `${place}: ` : `${place}: service ${quoted(subject.service)}: `;
 }

@@ -51,9 +51,16 @@ const FIELD_ORDER = [
   "services",
 ];
 
-/** Problems of one object in the order of their fields. */
+/** Problems of one object in the order of their fields. What is the matter with a Service is told at the first of them. */
 export function inDocumentOrder(problems: Iterable<Problem>): readonly Problem[] {
-  return [...problems].sort(compareFields);
+  const told = new Set<string>();
+  return [...problems].sort(compareFields).filter((problem) => {
+    if (problem.subject.kind !== "service") return true;
+    const id = JSON.stringify({ ...problem, at: "" });
+    const isNew = !told.has(id);
+    told.add(id);
+    return isNew;
+  });
 }
 
 function compareFields(a: Problem, b: Problem): number {

@@ -84,9 +84,18 @@ const EXAMPLES: readonly (readonly [Fact, Subject?, string?])[] = [
     },
     service("/", "web"),
   ],
-  [{ code: "UpstreamProtocolContradictory", port: 443, protocols: ["tls", "h2c"] }, service("/", "web")],
-  [{ code: "ServiceAnnotationUnreadable", annotation: "contour.heptio.com/max-requests" }, service("/", "web")],
-  [{ code: "ServiceLimitZero", annotation: "contour.heptio.com/max-connections" }, service("/", "web")],
+  [
+    { code: "UpstreamProtocolContradictory", port: 443, protocols: ["tls", "h2c"] },
+    { kind: "service", service: "web" },
+  ],
+  [
+    { code: "ServiceAnnotationUnreadable", annotation: "contour.heptio.com/max-requests" },
+    { kind: "service", service: "web" },
+  ],
+  [
+    { code: "ServiceLimitZero", annotation: "contour.heptio.com/max-connections" },
+    { kind: "service", service: "web" },
+  ],
   [
     {
       code: "IngressHostInvalid",

@@ -6,7 +6,7 @@ import type { Findings } from "../findings.ts";
 import { oldestFirst } from "../oldest-first.ts";
 import type { CompileOptions } from "../options.ts";
 import type { Fact, Subject } from "../problems.ts";
-import { compileUpstream } from "../upstreams.ts";
+import { compileUpstream, type Upstream } from "../upstreams.ts";
 import type { IngressSettings } from "./annotations.ts";
 import { isOurs } from "./class.ts";
 import { compilePath } from "./paths.ts";
@@ -155,12 +155,18 @@ function action(
     });
     return { kind: "unavailable" };
   }
-  const { cluster, facts } = upstream(object.metadata.namespace, backend, view, options);
-  for (const fact of facts) findings.report({ object: key, at: backendAt, subject: subject(backend.service), ...fact });
-  if (cluster === undefined) return { kind: "unavailable" };
+  const { service } = backend;
+  const found = upstream(object.metadata.namespace, backend, view, options);
+  if (found.kind === "broken") {
+    findings.report({ object: key, at: backendAt, subject: subject(service), ...found.fact });
+    return { kind: "unavailable" };
+  }
+  for (const fact of found.warnings) {
+    findings.report({ object: key, at: backendAt, subject: { kind: "service", service }, ...fact });
+  }
   return {
     kind: "forward",
-    shares: [{ weight: 1, cluster }],
+    shares: [{ weight: 1, cluster: found.cluster }],
     prefixRewrite: undefined,
     timeout: settings.timeout,
     retry: settings.retry,
@@ -176,7 +182,7 @@ function upstream(
   { service: name, port }: Extract<IngressBackend, { kind: "service" }>,
   view: View,
   options: CompileOptions,
-): { readonly cluster: ir.Cluster | undefined; readonly facts: readonly Fact[] } {
+): Upstream {
   const ports = view.service(namespace, name)?.ports.filter(({ protocol }) => protocol === "TCP");
   const number = port.kind === "number" ? port.number : ports?.find((known) => known.name === port.name)?.port;
   if (number === undefined) {
@@ -184,11 +190,9 @@ function upstream(
       ports === undefined
         ? { code: "ServiceNotFound", namespace }
         : { code: "ServicePortNotFound", port: port.kind === "name" ? port.name : 0, available: ports.map(named) };
-    return { cluster: undefined, facts: [fact] };
+    return { kind: "broken", fact };
   }
-  const found = compileUpstream({ namespace, name, port: number }, NO_POLICIES, undefined, view, options);
-  if (found.kind === "broken") return { cluster: undefined, facts: [found.fact] };
-  return { cluster: found.cluster, facts: found.warnings };
+  return compileUpstream({ namespace, name, port: number }, NO_POLICIES, undefined, view, options);
 }
 
 function named({ name, port }: { readonly name: string; readonly port: number }): string | number {

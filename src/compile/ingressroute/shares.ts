@@ -30,10 +30,13 @@ export function compileShares(list: ServiceList, { view, options, report }: Cont
     const reference = { namespace: list.namespace, name, port };
     const policies = clusterPolicies(service, list.healthCheck);
     const upstream = compileUpstream(reference, policies, service.validation, view, options);
-    for (const fact of upstream.kind === "broken" ? [upstream.fact] : upstream.warnings) {
-      report({ object: list.key, at: `${list.at}[${i}]`, subject: list.subject(name), ...fact });
+    const about = { object: list.key, at: `${list.at}[${i}]` };
+    if (upstream.kind === "broken") {
+      report({ ...about, subject: list.subject(name), ...upstream.fact });
+      return { weight, cluster: undefined };
     }
-    return { weight, cluster: upstream.kind === "broken" ? undefined : upstream.cluster };
+    for (const fact of upstream.warnings) report({ ...about, subject: { kind: "service", service: name }, ...fact });
+    return { weight, cluster: upstream.cluster };
   });
   return compact(shares.filter(({ weight }) => weight > 0));
 }
