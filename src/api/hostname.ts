@@ -1,3 +1,5 @@
+import { isIpv4 } from "./ip-address.ts";
+
 /** What keeps `fqdn` from being a host name (RFC 1123, or a bare word), as the rest of a sentence about it; undefined if nothing does. */
 export function hostnameFault(fqdn: string): string | undefined {
   if (fqdn.length > 253) return "is longer than the 253 characters of a host name";
@@ -20,6 +22,7 @@ export function ingressHost(host: string | undefined): string {
 /** The same for a host of an Ingress: a host name, a wildcard for one label such as `*.example.com`, or `*` for any host. */
 export function hostnamePatternFault(host: string): string | undefined {
   if (host === "*") return undefined;
+  if (isIpv4(host)) return "is an address; an Ingress is for host names";
   const name = host.startsWith("*.") ? host.slice(2) : host;
   return name.includes("*")
     ? "may have a wildcard only as its first label, such as *.example.com"

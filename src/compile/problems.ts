@@ -79,6 +79,7 @@ export type Fact =
   // C: served, but look here.
   | { readonly code: "FieldIgnored"; readonly field: string; readonly reason: string }
   | { readonly code: "TlsVersionRaised"; readonly version: string; readonly minimum: string }
+  | { readonly code: "TlsForAddress"; readonly fqdn: string }
   | { readonly code: "CertificateDoesNotCover"; readonly secret: string; readonly fqdn: string }
   | { readonly code: "DelegateMissing"; readonly delegate: ObjectKey }
   | { readonly code: "DelegateInvalid"; readonly delegate: ObjectKey }
@@ -153,6 +154,7 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   IngressHttpsHeld: "B",
   FieldIgnored: "C",
   TlsVersionRaised: "C",
+  TlsForAddress: "C",
   CertificateDoesNotCover: "C",
   DelegateMissing: "C",
   DelegateInvalid: "C",
@@ -258,6 +260,8 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
       return `upstreamValidation requested but ${fact.reason ?? "secret not found or misconfigured"}`;
     case "TlsVersionRaised":
       return `${fact.at}: ${fact.version} is below what this cluster allows, so ${fact.minimum} is used`;
+    case "TlsForAddress":
+      return `spec.virtualhost.fqdn: ${quoted(fact.fqdn)} is an address, which clients do not name in TLS, so their handshakes fail`;
     case "CertificateDoesNotCover":
       return `${fact.at}: the certificate in Secret ${quoted(fact.secret)} is not for ${quoted(fact.fqdn)}, so clients will refuse it`;
     case "TcpProxyWithoutTls":

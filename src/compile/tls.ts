@@ -1,4 +1,5 @@
 import type { IngressRoute, Tls } from "../api/ingress-route.ts";
+import { isIpv4 } from "../api/ip-address.ts";
 import { isName, isNamespace } from "../api/names.ts";
 import { objectKey } from "../api/object-key.ts";
 import type * as ir from "../ir/ir.ts";
@@ -78,7 +79,8 @@ export function findCertificate(
   const pair = options.readCertificates.keyPair(secret.certificate, secret.key);
   if (!pair.ok) return unusable(pair.reason);
 
-  const covers = pair.dnsNames.some((name) => matchesName(host, name));
+  // That nobody sees the certificate of an address is told as it is.
+  const covers = isIpv4(host) || pair.dnsNames.some((name) => matchesName(host, name));
   return {
     value: { chainPem: pair.chainPem, keyPem: pair.keyPem, notAfterMs: pair.notAfterMs, origin },
     facts: covers ? [] : [{ code: "CertificateDoesNotCover", secret: secretName, fqdn: host }],

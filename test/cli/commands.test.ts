@@ -109,6 +109,23 @@ describe("check", () => {
     });
   });
 
+  test("warns of matches that are longer than a request may be", () => {
+    const match = `/${"x".repeat(60 * 1024)}`;
+    const path = `{ path: ${match}, pathType: Exact, backend: { service: { name: web, port: { number: 80 } } } }`;
+    const ingress = `apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: { name: long }
+spec: { rules: [{ host: long.example.com, http: { paths: [${path}] } }] }
+`;
+    const { code, stdout } = run(["check", "-"], `${SHOP.replace("match: /", `match: ${match}`)}---\n${ingress}`);
+    const warning =
+      /^\(stdin\):\d+:\d+: warning: route ".*…": no request can match it: requests of more than 60 KiB are refused$/;
+    expect({ code, lines: stdout.trimEnd().split("\n") }).toEqual({
+      code: 0,
+      lines: [expect.stringMatching(warning), expect.stringMatching(warning)],
+    });
+  });
+
   test("reads standard input beside files", () => {
     const { code, stdout } = run(["check", "shop.yaml", "-"], "a: b: c\n");
     expect({ code, stdout }).toEqual({

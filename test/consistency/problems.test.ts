@@ -62,6 +62,7 @@ const EXAMPLES: readonly (readonly [Fact, Subject?, string?])[] = [
     { kind: "object" },
     "spec.virtualhost.tls.minimumProtocolVersion",
   ],
+  [{ code: "TlsForAddress", fqdn: "192.0.2.7" }],
   [
     { code: "CertificateDoesNotCover", secret: "shop-tls", fqdn: "shop.example.com" },
     { kind: "object" },

@@ -35,8 +35,12 @@ function percentEncoded(path: string): string {
   return path.replace(/[^\p{ASCII}]+|[ "<>^`{|}\\]/gu, encodeURIComponent);
 }
 
+/** What Envoy lets a request line and headers take; see `edgeManager`. */
+const MAX_REQUEST_BYTES = 60 * 1024;
+
 /** Why a well-formed match is never met by a request, whose path Envoy normalises first; undefined if it can be. */
 export function neverMatches(match: string): string | undefined {
+  if (match.length > MAX_REQUEST_BYTES) return "requests of more than 60 KiB are refused";
   const segments = match.split("/");
   if (segments.includes(".") || segments.includes("..")) return 'segments "." and ".." are resolved before matching';
   if (match.includes("\\")) return "a backslash is turned into a slash before matching";

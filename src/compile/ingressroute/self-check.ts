@@ -1,6 +1,7 @@
 import type { FieldNote } from "../../api/decode.ts";
 import { hostnameFault } from "../../api/hostname.ts";
 import type { Delegate, HealthCheck, IngressRoute, Route, Service, TcpProxy, Tls } from "../../api/ingress-route.ts";
+import { isIpv4 } from "../../api/ip-address.ts";
 import type { ObjectKey } from "../../api/object-key.ts";
 import type { CompileOptions } from "../options.ts";
 import { compileHealthCheck } from "../policies/health-check.ts";
@@ -79,6 +80,7 @@ function checkVirtualHost(check: Check, { fqdn, tls }: NonNullable<IngressRoute[
   if (!isFaulted(check, at)) {
     if (fqdn === undefined || fqdn === "") report(check, at, { code: "FqdnMissing" });
     else if (reason !== undefined) report(check, at, { code: "FqdnInvalid", fqdn, reason });
+    else if (tls !== undefined && isIpv4(fqdn)) report(check, at, { code: "TlsForAddress", fqdn });
   }
   const version = tls?.minimumProtocolVersion;
   if (version && !TLS_VERSIONS.has(version)) {
