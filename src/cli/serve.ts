@@ -9,8 +9,8 @@ import { type RunningController, type RunOptions, runController } from "../contr
 import type { Settings } from "../controller/settings.ts";
 import type { Access } from "../kube/access.ts";
 import { KubeClient } from "../kube/client.ts";
+import { SYSTEM_CLOCK } from "../kube/timer-clock.ts";
 import { FileSource } from "../sources/files.ts";
-import { SYSTEM_CLOCK } from "../status/clock.ts";
 import type { LoadBalancer } from "../status/reporter.ts";
 import { exposures } from "./exposures.ts";
 import { type RunningWebhook, startWebhook, type WebhookSettings } from "./webhook.ts";

@@ -1,9 +1,9 @@
 import type { ObjectKey } from "../api/object-key.ts";
 import { objectKey, shortName } from "../api/object-key.ts";
 import type { KubeClient } from "../kube/client.ts";
+import { SYSTEM_CLOCK, type TimerClock } from "../kube/timer-clock.ts";
 import { KubernetesSource, type StatusListener } from "../sources/kubernetes.ts";
 import type { Source, SourceListener } from "../sources/source.ts";
-import { type Clock, SYSTEM_CLOCK } from "../status/clock.ts";
 import { type LoadBalancer, StatusReporter, type StatusSink } from "../status/reporter.ts";
 import type { WriteReport } from "../status/writer.ts";
 import type { Logger } from "./log.ts";
@@ -18,7 +18,7 @@ export type ClusterOptions = {
   /** Whether this replica is the one that writes: asked before every write. */
   readonly isLeading: () => boolean;
   readonly log: Logger;
-  readonly clock?: Clock;
+  readonly clock?: TimerClock;
 };
 
 /** What ties a controller to a cluster: where its objects come from, and where is written what is to be said of them. */

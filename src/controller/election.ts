@@ -1,6 +1,7 @@
 import type { KubeClient } from "../kube/client.ts";
 import { ApiError, ConnectionError } from "../kube/errors.ts";
-import { type ElectionClock, type ElectionReport, LeaderElector } from "../kube/lease.ts";
+import { type ElectionReport, LeaderElector } from "../kube/lease.ts";
+import type { TimerClock } from "../kube/timer-clock.ts";
 import type { Logger } from "./log.ts";
 
 export type ElectionOptions = {
@@ -9,7 +10,7 @@ export type ElectionOptions = {
   readonly name: string;
   /** No other process has the same. */
   readonly identity: string;
-  readonly clock: ElectionClock;
+  readonly clock: TimerClock;
   readonly random: () => number;
   readonly onChange: (isLeading: boolean) => void;
   readonly log: Logger;

@@ -1,8 +1,8 @@
 import type { AddressInfo } from "node:net";
 import type { ServerCredentials } from "@grpc/grpc-js";
 import { renameSecret } from "../envoy/secrets.ts";
+import { SYSTEM_CLOCK } from "../kube/timer-clock.ts";
 import type { Source, SourceListener } from "../sources/source.ts";
-import { SYSTEM_CLOCK } from "../status/clock.ts";
 import type { StatusSink } from "../status/reporter.ts";
 import type { Delta } from "../translate/translator.ts";
 import { Cache } from "../xds/cache.ts";

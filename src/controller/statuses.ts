@@ -2,7 +2,7 @@ import type { ObjectKey } from "../api/object-key.ts";
 import { conditionsOf } from "../compile/conditions.ts";
 import { expiryWarning } from "../compile/tls.ts";
 import type { Verdict } from "../compile/verdicts.ts";
-import type { Clock } from "../status/clock.ts";
+import type { TimerClock } from "../kube/timer-clock.ts";
 import type { StatusSink } from "../status/reporter.ts";
 import type { Delta, Translator } from "../translate/translator.ts";
 import type { ServerReport } from "../xds/server.ts";
@@ -12,7 +12,7 @@ export type StatusesOptions = {
   readonly translator: Translator;
   readonly watch: ProgrammedWatch;
   readonly sink: StatusSink;
-  readonly clock: Clock;
+  readonly clock: TimerClock;
 };
 
 /** Shortly before a status that waits for Envoys is written without them, and then again and again while it waits. */

@@ -2,15 +2,7 @@ import type { KubeClient } from "./client.ts";
 import { ApiError, ConnectionError } from "./errors.ts";
 import { decodeLease, heldLease, type LeaseRecord, newLease, releasedLease } from "./lease-record.ts";
 import { resourcePath } from "./resource-path.ts";
-
-export type ElectionClock = {
-  /** Milliseconds since 1970. */
-  readonly now: () => number;
-  /** Milliseconds since whenever, which nobody sets back. */
-  readonly monotonicMs: () => number;
-  /** Does the work once, so many milliseconds from now, unless the function that it returns is called before. */
-  readonly after: (ms: number, work: () => void) => () => void;
-};
+import type { TimerClock } from "./timer-clock.ts";
 
 export type ElectionTimings = {
   /** How long others leave a Lease alone that does not change. */
@@ -50,7 +42,7 @@ export type LeaderElectorOptions = {
   /** No other process has the same, not even a later one in the same pod. */
   readonly identity: string;
   readonly timings?: ElectionTimings;
-  readonly clock: ElectionClock;
+  readonly clock: TimerClock;
   /** From 0 up to 1. */
   readonly random: () => number;
   /** Told after it has happened: who acts asks `isLeading`. */

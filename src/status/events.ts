@@ -5,7 +5,7 @@ import { backoffMs } from "../kube/backoff.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { ApiError } from "../kube/errors.ts";
 import { resourcePath } from "../kube/resource-path.ts";
-import type { Clock } from "./clock.ts";
+import type { TimerClock } from "../kube/timer-clock.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
 /** Something to be told of an object beside its status. */
@@ -26,7 +26,7 @@ export type DroppedEvent = { readonly object: ObjectKey; readonly error: unknown
 export type EventWriterOptions = {
   readonly client: Pick<KubeClient, "request">;
   readonly isLeading: () => boolean;
-  readonly clock: Clock;
+  readonly clock: TimerClock;
   /** From 0 up to 1. */
   readonly random: () => number;
   readonly perSecond: number;
@@ -136,7 +136,7 @@ export class EventWriter {
   }
 }
 
-function pause(ms: number, clock: Clock, signal: AbortSignal): Promise<void> {
+function pause(ms: number, clock: TimerClock, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const end = () => {
       cancel();

@@ -5,7 +5,7 @@ import { backoffMs } from "../kube/backoff.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { ApiError } from "../kube/errors.ts";
 import { resourcePath } from "../kube/resource-path.ts";
-import type { Clock } from "./clock.ts";
+import type { TimerClock } from "../kube/timer-clock.ts";
 import {
   type Decision,
   decideIngressRoute,
@@ -43,7 +43,7 @@ export type StatusWriterOptions = HoldOptions & {
   readonly client: Pick<KubeClient, "request">;
   /** Asked before every request: a lease can end before anybody was told. */
   readonly isLeading: () => boolean;
-  readonly clock: Clock;
+  readonly clock: TimerClock;
   /** From 0 up to 1. */
   readonly random: () => number;
   readonly perSecond: number;

@@ -211,6 +211,9 @@ function forward(
 /** Hands an answer's body on, as the fault wants it. */
 async function carry(answer: IncomingMessage, response: ServerResponse, fault: BodyFault | undefined): Promise<void> {
   let left = fault?.kind === "truncate" ? fault.afterBytes : Number.POSITIVE_INFINITY;
+  const gone = new AbortController();
+  response.once("close", () => gone.abort());
+  const { signal } = gone;
   try {
     for await (const bytes of answer) {
       if (bytes.length > left) {
@@ -219,10 +222,10 @@ async function carry(answer: IncomingMessage, response: ServerResponse, fault: B
         return;
       }
       left -= bytes.length;
-      if (fault?.kind === "slow") await trickle(response, bytes, fault);
+      if (fault?.kind === "slow") await trickle(response, bytes, fault, signal);
       else if (fault?.kind === "garble")
-        await write(response, Buffer.from(bytes.toString("latin1").replace(/./g, "x")));
-      else await write(response, bytes);
+        await write(response, Buffer.from(bytes.toString("latin1").replace(/./g, "x")), signal);
+      else await write(response, bytes, signal);
     }
     response.end();
   } catch {
@@ -230,12 +233,17 @@ async function carry(answer: IncomingMessage, response: ServerResponse, fault: B
   }
 }
 
-async function trickle(response: ServerResponse, bytes: Buffer, fault: BodyFault & { kind: "slow" }): Promise<void> {
+async function trickle(
+  response: ServerResponse,
+  bytes: Buffer,
+  fault: BodyFault & { kind: "slow" },
+  signal: AbortSignal,
+): Promise<void> {
   const atOnce = Math.max(1, Math.ceil((fault.bytesPerSecond * SLOW_TICK_MS) / 1_000));
   let at = 0;
   while (at < bytes.length) {
     const end = fault.isOn() ? at + atOnce : bytes.length;
-    await write(response, bytes.subarray(at, end));
+    await write(response, bytes.subarray(at, end), signal);
     at = end;
     await delay(SLOW_TICK_MS);
   }
@@ -250,12 +258,9 @@ async function flush(response: ServerResponse, bytes: Buffer): Promise<void> {
 }
 
 /** Resolves when the response takes more; rejects when it never will. */
-async function write(response: ServerResponse, bytes: Buffer): Promise<void> {
+async function write(response: ServerResponse, bytes: Buffer, signal: AbortSignal): Promise<void> {
   if (response.destroyed) throw new Error("the client is gone");
-  if (response.write(bytes)) return;
-  const left = new AbortController();
-  response.once("close", () => left.abort());
-  await once(response, "drain", { signal: left.signal });
+  if (!response.write(bytes)) await once(response, "drain", { signal });
 }
 
 /** As an API server does it. */

@@ -1,11 +1,11 @@
 import type { ObjectKey } from "../../src/api/object-key.ts";
 import type { KubeRequest } from "../../src/kube/client.ts";
 import { ApiError, ConnectionError } from "../../src/kube/errors.ts";
-import type { Clock } from "../../src/status/clock.ts";
+import type { TimerClock } from "../../src/kube/timer-clock.ts";
 import type { Seen } from "../../src/status/writer.ts";
 
 /** Time that passes when told to. */
-export class FakeClock implements Clock {
+export class FakeClock implements TimerClock {
   #ms = 0;
   #timers: { readonly atMs: number; readonly work: () => void }[] = [];
 

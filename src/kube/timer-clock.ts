@@ -1,5 +1,5 @@
-/** Time as an argument, so that tests own it. */
-export type Clock = {
+/** Time as an argument, with timers instead of promises, so that tests own it. */
+export type TimerClock = {
   /** Milliseconds since 1970, for times that people read. */
   readonly now: () => number;
   /** Milliseconds since whenever, which nobody sets back. */
@@ -9,7 +9,7 @@ export type Clock = {
 };
 
 /** The clock of the machine. Its timers keep no process alive. */
-export const SYSTEM_CLOCK: Clock = {
+export const SYSTEM_CLOCK: TimerClock = {
   now: () => Date.now(),
   monotonicMs: () => performance.now(),
   after: (ms, work) => {
