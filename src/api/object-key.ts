@@ -6,6 +6,10 @@ export function objectKey(kind: string, namespace: string, name: string): Object
   return [kind, namespace, name].join("/") as ObjectKey;
 }
 
+export function namespaceOf(key: ObjectKey): string {
+  return key.split("/")[1] ?? "";
+}
+
 /** `namespace/name`, for words that people read. */
 export function shortName(key: ObjectKey): string {
   return key.slice(key.indexOf("/") + 1);

@@ -1,6 +1,8 @@
+import { KINDS } from "../api/kinds.ts";
 import type { ObjectKey } from "../api/object-key.ts";
 import { objectKey, shortName } from "../api/object-key.ts";
 import type { KubeClient } from "../kube/client.ts";
+import { ApiError } from "../kube/errors.ts";
 import { SYSTEM_CLOCK, type TimerClock } from "../kube/timer-clock.ts";
 import { KubernetesSource, type StatusListener } from "../sources/kubernetes.ts";
 import type { Source, SourceListener } from "../sources/source.ts";
@@ -33,17 +35,19 @@ export class Cluster {
   /** For `RunOptions`. */
   readonly status = (telemetry: Telemetry): StatusSink => {
     const { client, loadBalancer, instance, isLeading, log, clock = SYSTEM_CLOCK } = this.#options;
-    const counts = telemetry.statuses(() => reporter.waiting);
+    const counts = telemetry.statuses({ statuses: () => reporter.waiting(), events: () => reporter.waitingEvents });
+    const tellMissing = missingRights(log);
     const reporter = new StatusReporter({
       ...{ client, loadBalancer, instance, isLeading, clock },
       random: Math.random,
       onWrite: (report) => {
         counts.write(report);
-        logWrite(report, log);
+        if (report.kind !== "retried" || !tellMissing("patch", report.key, report.error)) logWrite(report, log);
       },
       onEvent: (report) => {
         counts.event(report);
-        if (report.kind === "dropped") log.debug({ object: report.object, err: report.error }, "an Event was dropped");
+        if (report.kind === "dropped" && !tellMissing("create", report.object, report.error))
+          log.debug({ object: report.object, err: report.error }, "an Event was dropped");
       },
     });
     this.#reporter = reporter;
@@ -80,6 +84,29 @@ export class Cluster {
   }
 }
 
+/**
+ * Tells once of a right that is missing, and not for each object that it is missing for. Returns whether this is such a case,
+ * and not the refusal of one object by some policy.
+ */
+function missingRights(log: Logger): (verb: "patch" | "create", key: ObjectKey, error: unknown) => boolean {
+  const told = new Set<string>();
+  return (verb, key, error) => {
+    if (!(error instanceof ApiError) || error.status !== 403 || !error.message.includes(` cannot ${verb} resource `))
+      return false;
+    const [kind = ""] = key.split("/");
+    const right = verb === "create" ? "create events in events.k8s.io" : `patch ${statusResource(kind)}`;
+    const { message } = error;
+    if (!told.has(right)) log.error(`the role of this controller needs the right to ${right}: ${message}`);
+    told.add(right);
+    return true;
+  };
+}
+
+function statusResource(kind: string): string {
+  const { plural, apiVersions } = KINDS.find((each) => each.kind === kind) ?? {};
+  return `${plural}/status in ${apiVersions?.[0]?.split("/")[0]}`;
+}
+
 function logWrite(report: WriteReport, log: Logger): void {
   const object: { readonly object: string } = { object: nameOf(report.key) };
   switch (report.kind) {
@@ -91,9 +118,16 @@ function logWrite(report: WriteReport, log: Logger): void {
       return;
     case "dropped":
       // That the object is gone or another is no trouble.
-      if (![404, 409, 410].includes(report.error.status))
-        log.error({ ...object, err: report.error }, "the API server refused a status");
-      else log.debug({ ...object, err: report.error }, "a status was for an object that is gone");
+      log.debug({ ...object, err: report.error }, "a status was for an object that is gone");
+      return;
+    case "reduced":
+      log.warn(
+        { ...object, err: report.error },
+        "a status is refused with the conditions of others, which are left out",
+      );
+      return;
+    case "refused":
+      log.error({ ...object, err: report.error }, "the API server refused a status");
       return;
     case "altered":
       log.error(

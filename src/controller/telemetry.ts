@@ -1,7 +1,7 @@
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import type { ReflectorEvent } from "../kube/reflector.ts";
 import type { EventReport } from "../status/reporter.ts";
-import type { WriteReport } from "../status/writer.ts";
+import type { Waiting, WriteReport } from "../status/writer.ts";
 import type { Translator } from "../translate/translator.ts";
 import { nameOfEnvoy } from "../xds/envoys.ts";
 import type { ServerReport, StreamLoad } from "../xds/server.ts";
@@ -159,7 +159,7 @@ export class Telemetry {
   }
 
   /** What is counted of the statuses and Events that are written. */
-  statuses(waiting: () => number): {
+  statuses(waiting: { readonly statuses: () => Waiting; readonly events: () => number }): {
     readonly write: (report: WriteReport) => void;
     readonly event: (report: EventReport) => void;
   } {
@@ -175,14 +175,24 @@ export class Telemetry {
       labelNames: ["result"],
       registers: [this.registry],
     });
-    new Gauge({
-      name: "isoline_statuses_waiting",
-      help: "Statuses that wait to be written.",
-      registers: [this.registry],
-      collect: function collect() {
-        this.set(waiting());
-      },
-    });
+    const gauge = (name: string, help: string, read: () => number) => {
+      new Gauge({
+        name,
+        help,
+        registers: [this.registry],
+        collect: function collect() {
+          this.set(read());
+        },
+      });
+    };
+    const { statuses } = waiting;
+    gauge("isoline_statuses_waiting", "Statuses that wait to be written.", () => statuses().count);
+    gauge(
+      "isoline_statuses_waiting_seconds",
+      "For how long the status waits that waits longest; 0 when none does.",
+      () => statuses().oldestMs / 1000,
+    );
+    gauge("isoline_events_waiting", "Kubernetes Events that wait to be made.", waiting.events);
     return {
       write: ({ kind }) => writes.inc({ result: kind }),
       event: ({ kind }) => events.inc({ result: kind }),

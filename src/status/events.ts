@@ -1,11 +1,12 @@
 import { createHash } from "node:crypto";
 import { KINDS } from "../api/kinds.ts";
-import type { ObjectKey } from "../api/object-key.ts";
+import { namespaceOf, type ObjectKey } from "../api/object-key.ts";
 import { backoffMs } from "../kube/backoff.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { ApiError } from "../kube/errors.ts";
 import { resourcePath } from "../kube/resource-path.ts";
 import type { TimerClock } from "../kube/timer-clock.ts";
+import { FairQueue } from "./fair-queue.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
 /** Something to be told of an object beside its status. */
@@ -31,7 +32,10 @@ export type EventWriterOptions = {
   readonly random: () => number;
   readonly perSecond: number;
   readonly burst: number;
-  /** How many events may wait; what comes on top is dropped. */
+  /** How many events one object may have, at once and in a second in the long run. */
+  readonly objectBurst: number;
+  readonly objectPerSecond: number;
+  /** How many objects of one namespace may wait; what comes on top is dropped. */
   readonly capacity: number;
   /** Which replica tells it. */
   readonly instance: string;
@@ -39,7 +43,16 @@ export type EventWriterOptions = {
   readonly onDropped: (dropped: DroppedEvent) => void;
 };
 
-export const EVENT_DEFAULTS = { perSecond: 5, burst: 50, capacity: 500 } as const;
+export const EVENT_DEFAULTS: Pick<
+  EventWriterOptions,
+  "perSecond" | "burst" | "objectBurst" | "objectPerSecond" | "capacity"
+> = {
+  perSecond: 5,
+  burst: 50,
+  objectBurst: 10,
+  objectPerSecond: 1 / 60,
+  capacity: 100,
+};
 
 const API_VERSION = "events.k8s.io/v1";
 const TIMEOUT_MS = 10_000;
@@ -49,9 +62,12 @@ const MAX_ATTEMPTS = 3;
 const MAX_NOTE_BYTES = 1024;
 const MAX_NAME_LENGTH = 253;
 
+type Waiting = { readonly event: ObjectEvent; readonly atMs: number };
+
 /**
- * Tells of objects by Events. They are a courtesy: one at a time and not too fast, dropped when too many wait, and given up
- * after a few attempts, as the status says the same.
+ * Tells of objects by Events. They are a courtesy: one at a time and not too fast, and given up after a few attempts, as the
+ * status says the same. Of each object at most one waits, which is the newest; of each namespace not too many. Namespaces
+ * have their turns one after the other.
  *
  * Of the two APIs for Events it uses events.k8s.io/v1, not core/v1: there an Event is one moment with a name of its own, which
  * is what is meant here, while the form of core/v1 counts repetitions in an object that has to be read and patched. Both are
@@ -60,24 +76,40 @@ const MAX_NAME_LENGTH = 253;
 export class EventWriter {
   readonly #options: EventWriterOptions;
   readonly #bucket: TokenBucket;
-  #queue: ObjectEvent[] = [];
+  readonly #due: FairQueue<ObjectKey>;
+  /** By namespace. */
+  readonly #waiting = new Map<string, Map<ObjectKey, Waiting>>();
   #isLeading = false;
   #running: Promise<void> | undefined;
   #term = new AbortController();
+  /** Ends the wait for somebody's turn. */
+  #wake: (() => void) | undefined;
 
   constructor(options: EventWriterOptions) {
     this.#options = options;
     this.#bucket = new TokenBucket(options);
+    const { objectBurst: burst, objectPerSecond: perSecond } = options;
+    this.#due = new FairQueue({ groupOf: namespaceOf, burst, perSecond });
   }
 
-  /** Returns whether the event will be tried. */
+  /** How many events wait to be made. */
+  get waiting(): number {
+    return this.#due.size;
+  }
+
+  /** Returns whether the event will be tried, unless a newer one takes its place. */
   post(event: ObjectEvent): boolean {
     if (!this.#isLeading) return false;
-    if (this.#queue.length >= this.#options.capacity) {
-      this.#options.onDropped({ object: event.object, error: new Error("too many events wait") });
+    const { clock, capacity, onDropped } = this.#options;
+    const namespace = namespaceOf(event.object);
+    const waiting = this.#waiting.get(namespace) ?? new Map<ObjectKey, Waiting>();
+    if (waiting.size >= capacity && !waiting.has(event.object)) {
+      onDropped({ object: event.object, error: new Error("too many events wait") });
       return false;
     }
-    this.#queue.push(event);
+    this.#waiting.set(namespace, waiting.set(event.object, { event, atMs: clock.now() }));
+    this.#due.add(event.object, clock.monotonicMs());
+    this.#wake?.();
     this.#running ??= this.#run(this.#term.signal);
     return true;
   }
@@ -85,7 +117,8 @@ export class EventWriter {
   leading(isLeading: boolean): void {
     if (this.#isLeading === isLeading) return;
     this.#isLeading = isLeading;
-    this.#queue = [];
+    for (const waiting of this.#waiting.values()) for (const key of waiting.keys()) this.#due.delete(key);
+    this.#waiting.clear();
     this.#running = undefined;
     this.#term.abort();
     this.#term = new AbortController();
@@ -98,14 +131,30 @@ export class EventWriter {
   }
 
   async #run(signal: AbortSignal): Promise<void> {
-    for (let event = this.#queue.shift(); event !== undefined && !signal.aborted; event = this.#queue.shift()) {
-      await this.#make(event, signal);
+    const { clock } = this.#options;
+    while (!signal.aborted) {
+      const turn = this.#due.next(clock.monotonicMs());
+      if (turn.kind === "none") break;
+      if (turn.kind === "wait") await this.#pause(turn.ms, signal);
+      else await this.#make(this.#take(turn.key), signal);
     }
     if (!signal.aborted) this.#running = undefined;
   }
 
-  async #make(event: ObjectEvent, signal: AbortSignal): Promise<void> {
-    const { client, clock, random, isLeading, onMade, onDropped } = this.#options;
+  #take(key: ObjectKey): Waiting | undefined {
+    this.#due.take(key, this.#options.clock.monotonicMs());
+    const namespace = namespaceOf(key);
+    const waiting = this.#waiting.get(namespace);
+    const taken = waiting?.get(key);
+    waiting?.delete(key);
+    if (waiting?.size === 0) this.#waiting.delete(namespace);
+    return taken;
+  }
+
+  async #make(taken: Waiting | undefined, signal: AbortSignal): Promise<void> {
+    if (taken === undefined) return;
+    const { event, atMs } = taken;
+    const { client, clock, random, isLeading, instance, onMade, onDropped } = this.#options;
     for (let attempt = 1; ; attempt++) {
       for (let ms = this.#bucket.take(clock.monotonicMs()); ms > 0; ms = this.#bucket.take(clock.monotonicMs())) {
         await pause(ms, clock, signal);
@@ -113,9 +162,8 @@ export class EventWriter {
       }
       if (!isLeading()) return;
       try {
-        const body = eventObject(event, clock.now(), this.#options.instance);
-        const [, namespace] = event.object.split("/");
-        const path = resourcePath({ apiVersion: API_VERSION, plural: "events", namespace });
+        const body = eventObject(event, atMs, instance);
+        const path = resourcePath({ apiVersion: API_VERSION, plural: "events", namespace: namespaceOf(event.object) });
         await client.request({ method: "POST", path, body, timeoutMs: TIMEOUT_MS, signal });
         onMade();
         return;
@@ -134,6 +182,15 @@ export class EventWriter {
       }
     }
   }
+
+  /** Until that time, or until there is another one that may be ready before. */
+  async #pause(ms: number, signal: AbortSignal): Promise<void> {
+    const woken = new AbortController();
+    const wake = () => woken.abort();
+    this.#wake = wake;
+    await pause(ms, this.#options.clock, AbortSignal.any([signal, woken.signal]));
+    if (this.#wake === wake) this.#wake = undefined;
+  }
 }
 
 function pause(ms: number, clock: TimerClock, signal: AbortSignal): Promise<void> {
@@ -150,7 +207,7 @@ function pause(ms: number, clock: TimerClock, signal: AbortSignal): Promise<void
 
 function eventObject(
   { object, uid, type, reason, note, occasion }: ObjectEvent,
-  nowMs: number,
+  atMs: number,
   instance: string,
 ): unknown {
   const [kind = "", namespace = "", name = ""] = object.split("/");
@@ -159,7 +216,7 @@ function eventObject(
     apiVersion: API_VERSION,
     kind: "Event",
     metadata: { namespace, name: eventName(name, `${uid} ${occasion}`) },
-    eventTime: new Date(nowMs).toISOString().replace(/\.(\d+)Z$/, ".$1000Z"),
+    eventTime: new Date(atMs).toISOString().replace(/\.(\d+)Z$/, ".$1000Z"),
     reportingController: "isoline",
     reportingInstance: instance.slice(0, 128),
     action: "Translate",

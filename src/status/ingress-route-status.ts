@@ -132,7 +132,10 @@ function words({ type, status, reason, message, observedGeneration }: Wished) {
   return { type, status, reason, message, observedGeneration };
 }
 
-/** A merge patch replaces a list as a whole, so that the conditions of others stand in it too. */
+/** As many as the schema takes. */
+export const MAX_CONDITIONS = 32;
+
+/** A merge patch replaces a list as a whole, so that the conditions of others stand in it too, as far as there is room. */
 function statusOf(
   { currentStatus, description }: IngressRouteWish,
   wished: readonly Wished[],
@@ -145,5 +148,5 @@ function statusOf(
     const lastTransitionTime = (isKept ? found.lastTransitionTime : undefined) ?? now;
     return { ...words(condition), lastTransitionTime };
   });
-  return { currentStatus, description, conditions: [...ours, ...seen.foreign] };
+  return { currentStatus, description, conditions: [...ours, ...seen.foreign].slice(0, MAX_CONDITIONS) };
 }

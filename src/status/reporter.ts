@@ -5,7 +5,14 @@ import type { Problem } from "../compile/problems.ts";
 import { type DroppedEvent, EVENT_DEFAULTS, EventWriter } from "./events.ts";
 import { readAddresses } from "./ingress-status.ts";
 import type { Address, IngressRouteWish } from "./wish.ts";
-import { type Seen, StatusWriter, type StatusWriterOptions, WRITER_DEFAULTS, type WriteReport } from "./writer.ts";
+import {
+  type Seen,
+  StatusWriter,
+  type StatusWriterOptions,
+  type Waiting,
+  WRITER_DEFAULTS,
+  type WriteReport,
+} from "./writer.ts";
 
 /** Who is told what is to be said of objects. */
 export interface StatusSink {
@@ -59,14 +66,20 @@ export class StatusReporter implements StatusSink {
       ...shared,
       onReport: (report) => {
         if (report.kind === "written") this.#postTurn(report);
+        if (report.kind === "refused") this.#postRefusal(report);
         onWrite(report);
       },
     });
   }
 
-  /** How many statuses wait to be written. */
-  get waiting(): number {
-    return this.#writer.waiting;
+  /** Statuses that wait to be written. */
+  waiting(): Waiting {
+    return this.#writer.waiting();
+  }
+
+  /** How many Events wait to be made. */
+  get waitingEvents(): number {
+    return this.#events.waiting;
   }
 
   ingressRoute(key: ObjectKey, wish: IngressRouteWish | undefined): void {
@@ -131,7 +144,7 @@ export class StatusReporter implements StatusSink {
       told.posted = text;
   }
 
-  /** By what stood in the status before: what an earlier leader has told is not told again. */
+  /** By what was there before: what an earlier leader has told is not told again. */
   #postTurn({ key, uid, wish, before, resourceVersion }: Extract<WriteReport, { kind: "written" }>): void {
     if (wish.kind !== "IngressRoute" || wish.currentStatus === (before ?? "valid")) return;
     const { currentStatus, description } = wish;
@@ -140,5 +153,19 @@ export class StatusReporter implements StatusSink {
     )[currentStatus];
     const occasion = `${currentStatus} ${resourceVersion}`;
     this.#events.post({ object: key, uid, type, reason, note: description, occasion });
+  }
+
+  /** Who has no status is told in this way, once for each that it would be. */
+  #postRefusal({ key, uid, wish, error }: Extract<WriteReport, { kind: "refused" }>): void {
+    const said = wish.kind === "IngressRoute" ? `${wish.currentStatus}: ${wish.description}` : "its addresses";
+    const note = `the API server does not store the status of this object (${error.message}), which is: ${said}`;
+    this.#events.post({
+      object: key,
+      uid,
+      type: "Warning",
+      reason: "StatusRefused",
+      note,
+      occasion: `refused ${said}`,
+    });
   }
 }

@@ -25,3 +25,24 @@ export type Address = { readonly ip: string } | { readonly hostname: string };
  * is no Envoy to answer.
  */
 export type Standing = "settled" | "refused" | "pending" | "unheard";
+
+/** Whatever an object says, what is said of it can be stored. The schema of IngressRoutes takes longer texts. */
+export const MAX_TEXT_LENGTH = 8000;
+
+/** The wish with texts that are not too long. */
+export function fitting(wish: Wish): Wish {
+  if (wish.kind === "Ingress") return wish;
+  const cut = (condition: Condition): Condition => ({ ...condition, message: cutText(condition.message) });
+  return {
+    ...wish,
+    description: cutText(wish.description),
+    conditions: wish.conditions.map(cut),
+    programmed: cut(wish.programmed),
+  };
+}
+
+function cutText(text: string): string {
+  if (text.length <= MAX_TEXT_LENGTH) return text;
+  // No half of a character of two.
+  return `${text.slice(0, MAX_TEXT_LENGTH - 1).replace(/[\ud800-\udbff]$/, "")}…`;
+}

@@ -1,11 +1,12 @@
 import { KINDS } from "../api/kinds.ts";
-import type { ObjectKey } from "../api/object-key.ts";
+import { namespaceOf, type ObjectKey } from "../api/object-key.ts";
 import { sameValue } from "../api/same-value.ts";
 import { backoffMs } from "../kube/backoff.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { ApiError } from "../kube/errors.ts";
 import { resourcePath } from "../kube/resource-path.ts";
 import type { TimerClock } from "../kube/timer-clock.ts";
+import { FairQueue } from "./fair-queue.ts";
 import {
   type Decision,
   decideIngressRoute,
@@ -16,10 +17,13 @@ import {
 import { decideIngress, readAddresses } from "./ingress-status.ts";
 import { isRecord } from "./read.ts";
 import { TokenBucket } from "./token-bucket.ts";
-import type { Address, IngressRouteWish, Wish } from "./wish.ts";
+import { type Address, fitting, type IngressRouteWish, type Wish } from "./wish.ts";
 
 /** An object as the API server holds it, as far as its status is concerned. */
 export type Seen = { readonly uid: string; readonly resourceVersion: string; readonly status: unknown };
+
+/** What is owed, for metrics. */
+export type Waiting = { readonly count: number; readonly oldestMs: number };
 
 /** What became of an attempt to write, for logs and metrics. */
 export type WriteReport =
@@ -30,12 +34,22 @@ export type WriteReport =
       /** The version of the object that came of it. */
       readonly resourceVersion: string;
       readonly wish: Wish;
-      /** The `currentStatus` of an IngressRoute that stood there before. */
+      /** The `currentStatus` of an IngressRoute that was there before, whatever others have written over it. */
       readonly before: string | undefined;
     }
   | { readonly kind: "retried"; readonly key: ObjectKey; readonly error: unknown; readonly inMs: number }
-  /** The object is gone, has changed or is another, or the status was refused: it is left until there is news of it. */
+  /** The object is gone, has changed or is another: it is left until there is news of it. */
   | { readonly kind: "dropped"; readonly key: ObjectKey; readonly error: ApiError }
+  /** It was refused together with the conditions of others, and will be tried without them. */
+  | { readonly kind: "reduced"; readonly key: ObjectKey; readonly error: ApiError }
+  /** The API server does not store such a status, or none with this object. */
+  | {
+      readonly kind: "refused";
+      readonly key: ObjectKey;
+      readonly uid: string;
+      readonly wish: Wish;
+      readonly error: ApiError;
+    }
   /** The API server has made something else of it, a CustomResourceDefinition without these fields for one. */
   | { readonly kind: "altered"; readonly key: ObjectKey };
 
@@ -48,11 +62,22 @@ export type StatusWriterOptions = HoldOptions & {
   readonly random: () => number;
   readonly perSecond: number;
   readonly burst: number;
+  /** How often one object may be written, at once and in a second in the long run. */
+  readonly objectBurst: number;
+  readonly objectPerSecond: number;
   readonly concurrency: number;
   readonly onReport: (report: WriteReport) => void;
 };
 
-export const WRITER_DEFAULTS = { holdMs: 1000, laggardMs: 10_000, perSecond: 50, burst: 200, concurrency: 8 } as const;
+export const WRITER_DEFAULTS = {
+  holdMs: 1000,
+  laggardMs: 10_000,
+  perSecond: 100,
+  burst: 1000,
+  objectBurst: 5,
+  objectPerSecond: 1,
+  concurrency: 8,
+} as const;
 
 const TIMEOUT_MS = 10_000;
 /** When to ask again whether a lease that looked lost has been renewed after all. */
@@ -72,6 +97,12 @@ type Entry = {
   seen: SeenObject | undefined;
   /** Since when the wish waits for Envoys, on the monotonic clock. */
   unsettledMs: number | undefined;
+  /** Since when there is something to be written, on the monotonic clock. */
+  owedMs: number | undefined;
+  /** The `currentStatus` that this replica has written, or has found when it began to lead: what others write is no turn. */
+  said: string | undefined;
+  /** Conditions of others are left out, because the status was refused with them. */
+  isAlone: boolean;
   isWriting: boolean;
   attempts: number;
   /** A timer runs until the next attempt, or the next look. */
@@ -88,8 +119,8 @@ export class StatusWriter {
   readonly #options: StatusWriterOptions;
   readonly #bucket: TokenBucket;
   readonly #entries = new Map<ObjectKey, Entry>();
-  /** Keys that have something to be written, in the order in which that was found. */
-  readonly #due = new Set<ObjectKey>();
+  /** Keys that have something to be written. */
+  readonly #due: FairQueue<ObjectKey>;
   #isLeading = false;
   #isStopped = false;
   #writing = new Set<Promise<void>>();
@@ -103,11 +134,21 @@ export class StatusWriter {
   constructor(options: StatusWriterOptions) {
     this.#options = options;
     this.#bucket = new TokenBucket(options);
+    const { objectBurst: burst, objectPerSecond: perSecond } = options;
+    this.#due = new FairQueue({ groupOf: namespaceOf, burst, perSecond });
   }
 
-  /** How many statuses wait to be written. */
-  get waiting(): number {
-    return this.#due.size + this.#writing.size;
+  /** How many statuses wait to be written, and for how long the one that waits longest. */
+  waiting(): Waiting {
+    const now = this.#options.clock.monotonicMs();
+    let count = 0;
+    let oldestMs = 0;
+    for (const { owedMs } of this.#entries.values()) {
+      if (owedMs === undefined) continue;
+      count++;
+      oldestMs = Math.max(oldestMs, now - owedMs);
+    }
+    return { count, oldestMs };
   }
 
   /** What the watch says; undefined: the object is gone. */
@@ -116,19 +157,26 @@ export class StatusWriter {
       const entry = this.#entries.get(key);
       if (entry === undefined) return;
       entry.seen = undefined;
+      entry.said = undefined;
+      entry.isAlone = false;
       this.#rest(key, entry);
       this.#forgetIfEmpty(key, entry);
       return;
     }
     const entry = this.#entry(key);
     if (entry.seen?.uid === seen.uid && isOlder(seen.resourceVersion, entry.seen.resourceVersion)) return;
+    if (entry.seen !== undefined && entry.seen.uid !== seen.uid) {
+      entry.said = undefined;
+      this.#startAnew(entry);
+    }
     entry.seen = { uid: seen.uid, resourceVersion: seen.resourceVersion, found: readStatus(key, seen.status) };
     this.#consider(key, entry);
   }
 
   /** What the status should be; undefined: whatever it is. */
-  wish(key: ObjectKey, wish: Wish | undefined): void {
+  wish(key: ObjectKey, wished: Wish | undefined): void {
     const entry = this.#entry(key);
+    const wish = wished && fitting(wished);
     if (wish === undefined) {
       entry.wish = undefined;
       entry.unsettledMs = undefined;
@@ -137,6 +185,7 @@ export class StatusWriter {
       return;
     }
     if (!sameValue(entry.wish, wish)) {
+      if (generationOf(entry.wish) !== generationOf(wish)) this.#startAnew(entry);
       if (!this.#isHeld(entry) && saysMore(entry.wish, wish)) entry.unsettledMs = undefined;
       entry.wish = wish;
     }
@@ -154,6 +203,7 @@ export class StatusWriter {
     for (const [key, entry] of this.#entries) {
       this.#rest(key, entry);
       entry.futile = undefined;
+      entry.said = undefined;
       if (!isLeading) continue;
       entry.unsettledMs = undefined;
       this.#consider(key, entry);
@@ -174,6 +224,9 @@ export class StatusWriter {
         wish: undefined,
         seen: undefined,
         unsettledMs: undefined,
+        owedMs: undefined,
+        said: undefined,
+        isAlone: false,
         isWriting: false,
         attempts: 0,
         timer: undefined,
@@ -195,6 +248,16 @@ export class StatusWriter {
     entry.timer?.cancel();
     entry.timer = undefined;
     entry.attempts = 0;
+    entry.owedMs = undefined;
+  }
+
+  /** What failed was for what the author has changed since: that waits for no back-off. */
+  #startAnew(entry: Entry): void {
+    entry.isAlone = false;
+    entry.attempts = 0;
+    if (entry.timer?.why !== "retry") return;
+    entry.timer.cancel();
+    entry.timer = undefined;
   }
 
   #forgetIfEmpty(key: ObjectKey, { wish, seen, isWriting }: Entry): void {
@@ -203,11 +266,12 @@ export class StatusWriter {
 
   /** Puts the object where it belongs: among those that are due, behind a timer, or nowhere. */
   #consider(key: ObjectKey, entry: Entry): void {
+    if (!this.#isLeading) return;
+    if (entry.seen?.found.kind === "IngressRoute") entry.said ??= entry.seen.found.status.currentStatus || "valid";
     // After an answer, and after a back-off, it is considered anyway.
-    if (!this.#isLeading || entry.isWriting || entry.timer?.why === "retry") return;
+    if (entry.isWriting || entry.timer?.why === "retry") return;
     entry.timer?.cancel();
     entry.timer = undefined;
-    this.#due.delete(key);
     if (!isUnsettled(entry.wish)) entry.unsettledMs = undefined;
     else entry.unsettledMs ??= this.#options.clock.monotonicMs();
     const decision = this.#decide(entry);
@@ -217,16 +281,21 @@ export class StatusWriter {
         entry.unsettledMs = undefined;
         return;
       case "wait":
+        this.#due.delete(key);
+        entry.owedMs = undefined;
         this.#await(key, entry, "wait", decision.ms);
         return;
-      case "write":
-        this.#due.add(key);
+      case "write": {
+        const now = this.#options.clock.monotonicMs();
+        entry.owedMs ??= now;
+        this.#due.add(key, now);
         this.#pump();
         return;
+      }
     }
   }
 
-  #decide({ wish, seen, unsettledMs, futile }: Entry): Decision {
+  #decide({ wish, seen, unsettledMs, futile, isAlone }: Entry): Decision {
     if (wish === undefined || seen === undefined) return { kind: "same" };
     const { found } = seen;
     if (futile?.wish === wish && futile.resourceVersion === seen.resourceVersion) return { kind: "same" };
@@ -234,7 +303,8 @@ export class StatusWriter {
     if (found.kind !== "IngressRoute") return { kind: "same" };
     const { clock } = this.#options;
     const now = clock.monotonicMs();
-    return decideIngressRoute(wish, found.status, now - (unsettledMs ?? now), clock.now(), this.#options);
+    const status = isAlone ? { ...found.status, foreign: [] } : found.status;
+    return decideIngressRoute(wish, status, now - (unsettledMs ?? now), clock.now(), this.#options);
   }
 
   #await(key: ObjectKey, entry: Entry, why: "retry" | "wait", ms: number): void {
@@ -248,8 +318,15 @@ export class StatusWriter {
   #pump(): void {
     const { clock, concurrency, isLeading } = this.#options;
     this.#cancelPump();
-    for (const key of this.#due) {
-      if (this.#writing.size >= concurrency || !this.#isLeading) return;
+    while (this.#isLeading && this.#writing.size < concurrency) {
+      const now = clock.monotonicMs();
+      const turn = this.#due.next(now);
+      if (turn.kind === "none") return;
+      if (turn.kind === "wait") {
+        this.#pumpTimer = clock.after(turn.ms, () => this.#pump());
+        return;
+      }
+      const { key } = turn;
       const entry = this.#entries.get(key);
       const decision = entry && this.#decide(entry);
       if (entry === undefined || decision?.kind !== "write") {
@@ -257,14 +334,13 @@ export class StatusWriter {
         if (entry !== undefined) this.#consider(key, entry);
         continue;
       }
-      const now = clock.monotonicMs();
       const pauseMs = isLeading() ? this.#notBeforeMs - now : LEASE_LOOK_MS;
       const waitMs = pauseMs > 0 ? pauseMs : this.#bucket.take(now);
       if (waitMs > 0) {
         this.#pumpTimer = clock.after(waitMs, () => this.#pump());
         return;
       }
-      this.#due.delete(key);
+      this.#due.take(key, now);
       const writing = this.#write(key, entry, decision.status).finally(() => {
         this.#writing.delete(writing);
         this.#pump();
@@ -313,11 +389,14 @@ export class StatusWriter {
     const { uid, resourceVersion } = after;
     entry.attempts = 0;
     entry.unsettledMs = undefined;
+    entry.owedMs = undefined;
+    entry.isAlone = false;
     this.#failures = 0;
     // It may be gone meanwhile, or another, or the watch may have told of this write and of later ones.
     const isCurrent = entry.seen?.uid === uid && !isOlder(resourceVersion, entry.seen.resourceVersion);
     if (isCurrent) entry.seen = after;
-    const before = seen.found.kind === "IngressRoute" ? seen.found.status.currentStatus : undefined;
+    const before = entry.said;
+    if (entry.seen?.uid === uid && wish.kind === "IngressRoute") entry.said = wish.currentStatus;
     this.#options.onReport({ kind: "written", key, uid, resourceVersion, wish, before });
     if (!isCurrent || isTaken(status, after.found)) return;
     entry.futile = { wish, resourceVersion };
@@ -326,10 +405,15 @@ export class StatusWriter {
 
   #failed(key: ObjectKey, entry: Entry, { wish, seen }: Attempt, error: unknown): void {
     const { clock, random, onReport } = this.#options;
-    if (error instanceof ApiError && (NEVER_TAKEN.includes(error.status) || isTooLarge(error))) {
+    if (error instanceof ApiError && (isOutdated(error) || isRefused(error))) {
+      const hasForeign = seen.found.kind === "IngressRoute" && seen.found.status.foreign.length > 0;
+      const isReduced = isRefused(error) && hasForeign && !entry.isAlone;
       entry.attempts = 0;
-      entry.futile = { wish, resourceVersion: seen.resourceVersion };
-      onReport({ kind: "dropped", key, error });
+      entry.isAlone = isReduced;
+      if (!isReduced) entry.futile = { wish, resourceVersion: seen.resourceVersion };
+      if (isReduced) onReport({ kind: "reduced", key, error });
+      else if (isOutdated(error)) onReport({ kind: "dropped", key, error });
+      else onReport({ kind: "refused", key, uid: seen.uid, wish, error });
       return;
     }
     const retryAfterMs = error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
@@ -339,18 +423,24 @@ export class StatusWriter {
       const pauseMs = beyond > 0 ? backoffMs(beyond, random, retryAfterMs) : retryAfterMs;
       this.#notBeforeMs = Math.max(this.#notBeforeMs, clock.monotonicMs() + Math.min(pauseMs, MAX_PAUSE_MS));
     }
-    const inMs = backoffMs(++entry.attempts, random, retryAfterMs);
-    this.#await(key, entry, "retry", inMs);
+    const isOfBefore = entry.seen?.uid !== seen.uid || generationOf(entry.wish) !== generationOf(wish);
+    const inMs = isOfBefore ? 0 : backoffMs(++entry.attempts, random, retryAfterMs);
+    if (!isOfBefore) this.#await(key, entry, "retry", inMs);
     onReport({ kind: "retried", key, error, inMs });
   }
 }
 
-/** The object has changed or is gone, or such a status is not taken: the same again would be refused again. */
-const NEVER_TAKEN: readonly number[] = [400, 404, 409, 410, 413, 422];
+/** The object has changed, or is gone. */
+function isOutdated({ status }: ApiError): boolean {
+  return [404, 409, 410].includes(status);
+}
 
-/** With its status, an object may grow beyond what etcd holds. The API server tells that as if it were an error of its own. */
-function isTooLarge({ status, message }: ApiError): boolean {
-  return status === 500 && message.includes("too large");
+/**
+ * Such a status is not taken, and the same again would be refused again. With its status, an object may grow beyond what
+ * etcd holds, which the API server tells as if it were an error of its own.
+ */
+function isRefused({ status, message }: ApiError): boolean {
+  return [400, 413, 422].includes(status) || (status === 500 && message.includes("too large"));
 }
 
 /** Whether a failure says something of the API server as a whole. All others are between it and one object, perhaps by intent. */
@@ -360,6 +450,10 @@ function concernsAll(error: unknown): boolean {
 
 /** However long the API server wants to be left alone: whoever stands before it may ask for a day. */
 const MAX_PAUSE_MS = 30_000;
+
+function generationOf(wish: Wish | undefined): number | undefined {
+  return wish?.kind === "IngressRoute" ? wish.programmed.observedGeneration : undefined;
+}
 
 function isUnsettled(wish: Wish | undefined): boolean {
   return wish?.kind === "IngressRoute" && wish.standing !== "settled";

@@ -9,6 +9,8 @@ import { objectKey } from "../../src/api/object-key.ts";
 import { selfProblems } from "../../src/compile/ingressroute/self-check.ts";
 import { classOf, describe as inWords, type Problem } from "../../src/compile/problems.ts";
 import { readYaml } from "../../src/sources/yaml-documents.ts";
+import { MAX_CONDITIONS } from "../../src/status/ingress-route-status.ts";
+import { MAX_TEXT_LENGTH } from "../../src/status/wish.ts";
 import { loadCases } from "../cases.ts";
 import { anything, withGarbage } from "../laws/garbage.ts";
 import { hostileWorld } from "../laws/hostile.ts";
@@ -285,12 +287,32 @@ test("the status is apart from the rest, and takes what a controller says", asyn
     metadata: { namespace, name: "status" },
   });
   expect(await cluster.get(ref)).not.toHaveProperty("status");
+  const longest = "€".repeat(MAX_TEXT_LENGTH);
   const conditions = ["Valid", "Warnings", "Programmed"].map((type) => ({
-    ...{ type, status: "True", reason: type, message: "m".repeat(2_000), observedGeneration: 1 },
+    ...{ type, status: "True", reason: type, message: longest, observedGeneration: 1 },
     lastTransitionTime: "2026-01-01T00:00:00Z",
   }));
-  await cluster.patch(ref, { status: { ...status, conditions } }, "status");
-  expect(await cluster.get(ref)).toMatchObject({ metadata: { generation: 1 }, status: { ...status, conditions } });
+  const theirs = Array.from({ length: MAX_CONDITIONS - 3 }, (_, i) => ({
+    type: `example.com/${i}`,
+    status: "Unknown",
+  }));
+  const full = { ...status, description: longest, conditions: [...conditions, ...theirs] };
+  await cluster.patch(ref, { status: full }, "status");
+  expect(await cluster.get(ref)).toMatchObject({ metadata: { generation: 1 }, status: full });
+  const [one] = theirs;
+  for (const more of [
+    { type: "one-too-many", status: "True" },
+    { ...one, type: "not a type" },
+    { ...one, type: "x".repeat(317) },
+    { ...one, status: "Maybe" },
+    { ...one, reason: "not a word" },
+    { ...one, message: "m".repeat(32_769) },
+  ]) {
+    const others =
+      more.type === "one-too-many" ? full.conditions : full.conditions.filter(({ type }) => type !== one?.type);
+    await expectRefusal(() => cluster.patch(ref, { status: { conditions: [...others, more] } }, "status"));
+  }
+  await expectRefusal(() => cluster.patch(ref, { status: { description: "m".repeat(32_769) } }, "status"));
 });
 
 describe("on a cluster that Contour has served", () => {
@@ -321,10 +343,10 @@ describe("on a cluster that Contour has served", () => {
       text: root({ fqdn: "e.x.y" }, { match: "/", services: [{ name: "s", port: "80" }] }),
       tls: root({ fqdn: "f.x.y", tls: {} }, { match: "/", services: S }),
     };
-    const put = (name: string, spec: Raw) => {
+    const put = (name: string, spec: Raw, more: Raw = {}) => {
       const raw = { ...object("IngressRoute", { spec }), metadata: { namespace: "default", name } };
       // As Contour's objects have it where nobody has written a status.
-      return admin.create({ ...raw, status: { currentStatus: "", description: "" } });
+      return admin.create({ ...raw, status: { currentStatus: "", description: "", ...more } });
     };
     const attempt = async (write: () => Promise<unknown>) => {
       try {
@@ -337,7 +359,12 @@ describe("on a cluster that Contour has served", () => {
     for (const [name, spec] of Object.entries(wrong)) {
       while ((await attempt(() => put(name, spec))) === undefined);
     }
+    const tooMany = Array.from({ length: 40 }, (_, i) => ({ type: `not a type ${i}`, status: "Maybe" }));
+    await put("full", service({}), { conditions: tooMany });
     await installDefinitions(admin);
+    // There is no room for all of them any more, and what is left of them may stay as it is.
+    const ours = { currentStatus: "valid", conditions: [{ type: "Valid", status: "True" }, ...tooMany.slice(0, 31)] };
+    await admin.patch({ kind: "IngressRoute", namespace: "default", name: "full" }, { status: ours }, "status");
     await expectRefusal(() => put("another", wrong.wildcard ?? {}));
 
     for (const [name, spec] of Object.entries(wrong)) {

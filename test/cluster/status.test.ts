@@ -8,6 +8,7 @@ import { createLog } from "../../src/controller/log.ts";
 import { type RunningController, runController } from "../../src/controller/run.ts";
 import { KubeClient } from "../../src/kube/client.ts";
 import { loadKubeconfig } from "../../src/kube/kubeconfig.ts";
+import { WRITER_DEFAULTS } from "../../src/status/writer.ts";
 import { eventually } from "../envoy/harness.ts";
 import { type Isoline, startIsoline } from "../envoy/isoline.ts";
 import { describeWithEnvoy } from "../envoy/suite.ts";
@@ -52,9 +53,9 @@ afterEach(async () => {
 });
 
 /** A cluster behind the proxy, with the rights of the shipped role. */
-function connect(loadBalancer: ClusterOptions["loadBalancer"] = { kind: "none" }) {
+function connect(loadBalancer: ClusterOptions["loadBalancer"] = { kind: "none" }, as = token) {
   const file = join(folder, "config");
-  writeFileSync(file, kubeconfig(proxy, token));
+  writeFileSync(file, kubeconfig(proxy, as));
   const client = new KubeClient(loadKubeconfig(file, { env: {} }), { userAgent: "isoline/test" });
   stops.push(() => client.close());
   const state = { leads: false, log: "" };
@@ -71,8 +72,8 @@ function connect(loadBalancer: ClusterOptions["loadBalancer"] = { kind: "none" }
 }
 
 /** A replica without Envoys. */
-async function startReplica(loadBalancer?: ClusterOptions["loadBalancer"]) {
-  const connected = connect(loadBalancer);
+async function startReplica(loadBalancer?: ClusterOptions["loadBalancer"], as?: string) {
+  const connected = connect(loadBalancer, as);
   const { cluster } = connected;
   const running: RunningController = await runController({
     settings: DEFAULT_SETTINGS,
@@ -360,6 +361,79 @@ test("hundreds of statuses at once are one write each", async () => {
   expect(writes().length).toBe(names.length);
   expect(new Set(writes())).toEqual(new Set([200]));
 }, 60_000);
+
+test("a tenant who fights over a status costs its rate, no Events, and nobody else's time", async () => {
+  const { lead } = await startReplica();
+  lead(true);
+  await admin.apply(service());
+  await admin.apply(root("fought", route()));
+  await becomes("fought", "valid");
+  const fought = { kind: "IngressRoute", namespace, name: "fought" };
+  const startMs = performance.now();
+  let isOver = false;
+  const fight = (async () => {
+    for (let i = 0; !isOver; i++) {
+      const status = { currentStatus: i % 2 === 0 ? "invalid" : "orphaned", description: `${i}` };
+      await admin.patch(fought, { status }, "status");
+    }
+  })();
+  const [before, theirs] = [namespace, await admin.freshNamespace()];
+  namespace = theirs;
+  await admin.apply(root("peaceful", route()));
+  await becomes("peaceful", "invalid");
+  namespace = before;
+  await eventually(() => performance.now() - startMs > 5000, SOON_MS);
+  isOver = true;
+  await fight;
+  const seconds = (performance.now() - startMs) / 1000;
+  expect(writes().length).toBeGreaterThan(5);
+  expect(writes().length).toBeLessThanOrEqual(1 + WRITER_DEFAULTS.objectBurst + seconds);
+  await becomes("fought", "valid");
+  expect(await events()).toEqual([]);
+}, 60_000);
+
+test("an object that has no room for its status is told so by an Event", async () => {
+  const { lead } = await startReplica();
+  lead(true);
+  const etcdTakes = 1.5 * 1024 * 1024;
+  // As large as it can be, within less than a status.
+  for (let padding = etcdTakes; ; padding -= 250) {
+    const full = root("full", route());
+    const spec = { ...Object(full.spec), padding: "x".repeat(padding) };
+    const isMade = await admin.create({ ...full, spec }).then(
+      () => true,
+      () => false,
+    );
+    if (isMade) break;
+    expect(padding).toBeGreaterThan(etcdTakes - 10_000);
+  }
+  await eventually(async () => (await events()).length === 1, SOON_MS);
+  const [[name, type, reason, note] = []] = await events();
+  expect([name, type, reason]).toEqual(["full", "Warning", "StatusRefused"]);
+  expect(note).toMatch(/too large.*which is: invalid: route "\/"/);
+  expect(await statusOf("full")).toEqual({});
+  await admin.apply(root("small", route()));
+  await becomes("small", "invalid");
+}, 60_000);
+
+test("a right that is missing is named once", async () => {
+  const [role] = deployed("rbac.yaml").filter(({ kind }) => kind === ROLE.kind);
+  if (role === undefined) throw new Error("no role is shipped");
+  const rules: readonly { readonly verbs: readonly string[] }[] = Object(role.rules);
+  const reading = rules.filter(({ verbs }) => verbs.includes("list"));
+  await admin.apply({ ...role, metadata: { name: "reads-only" }, rules: reading });
+  const as = await tokenBoundTo(admin, "default", [{ kind: "ClusterRole", name: "reads-only" }]);
+  const { lead, log } = await startReplica(undefined, as);
+  lead(true);
+  for (const name of ["a", "b", "c"]) await admin.apply(root(name, route()));
+  await admin.apply(ingress("orders"));
+  const tells = (words: string) =>
+    log().split(`the role of this controller needs the right to ${words}: 403`).length - 1;
+  await eventually(() => tells("create events in events.k8s.io") === 1, SOON_MS);
+  await eventually(() => writes().filter((status) => status === 403).length > 6, SOON_MS);
+  expect(tells("patch ingressroutes/status in contour.heptio.com")).toBe(1);
+  expect(log()).not.toContain("could not be written yet");
+});
 
 test("the columns of kubectl show the status", async () => {
   const { lead } = await startReplica();

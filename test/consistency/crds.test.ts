@@ -4,7 +4,9 @@ import { describe, expect, test } from "vitest";
 import { type ApiObject, KINDS } from "../../src/api/kinds.ts";
 import { objectKey } from "../../src/api/object-key.ts";
 import { selfProblems } from "../../src/compile/ingressroute/self-check.ts";
-import { classOf } from "../../src/compile/problems.ts";
+import { CLASS_OF, classOf } from "../../src/compile/problems.ts";
+import { MAX_CONDITIONS } from "../../src/status/ingress-route-status.ts";
+import { MAX_TEXT_LENGTH } from "../../src/status/wish.ts";
 import { deployed } from "../parts/deploy.ts";
 
 /** A part of a structural schema, as far as this looks at it. */
@@ -17,6 +19,7 @@ type Schema = {
   readonly enum?: readonly unknown[];
   readonly maxItems?: number;
   readonly maxLength?: number;
+  readonly pattern?: string;
   readonly "x-kubernetes-preserve-unknown-fields"?: boolean;
 };
 
@@ -138,6 +141,16 @@ test("what stands in several places of the schema is the same in all of them", (
   expect(fields.get("spec.tcpproxy.services")?.items).toEqual(services);
   expect(bare(fields.get("spec.healthCheck"))).toEqual(bare(services?.properties?.healthCheck));
   expect(bare(fields.get("spec.tcpproxy.delegate"))).toEqual(bare(fields.get("spec.routes[0].delegate")));
+});
+
+test("whatever a status is to tell, there is room for it in the schema", () => {
+  const fields = new Map(fieldsOf(schemaOf("ingressroutes"), "").map(({ path, schema }) => [path, schema]));
+  expect(fields.get("status.conditions")?.maxItems).toBe(MAX_CONDITIONS);
+  for (const path of ["status.description", "status.conditions[0].message"])
+    expect(fields.get(path)?.maxLength).toBeGreaterThanOrEqual(MAX_TEXT_LENGTH);
+  const { pattern = "", maxLength = 0 } = fields.get("status.conditions[0].reason") ?? {};
+  const reasons = [...Object.keys(CLASS_OF), "Valid", "Orphaned", "CertificateExpiry"];
+  expect(reasons.filter((reason) => !new RegExp(pattern).test(reason) || reason.length > maxLength)).toEqual([]);
 });
 
 test("the bounds that only the schema has are named at its head", () => {

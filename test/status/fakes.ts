@@ -212,7 +212,7 @@ export class FakeApi {
   }
 }
 
-function refusal(status: number, reason: string, retryAfterMs?: number, words = reason): ApiError {
+export function refusal(status: number, reason: string, retryAfterMs?: number, words: string = reason): ApiError {
   return new ApiError({ message: `${status} ${words}`, status, reason, causes: [], retryAfterMs });
 }
 

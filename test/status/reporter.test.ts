@@ -179,29 +179,111 @@ test("an Ingress with thousands of problems is told in an Event of the size that
   expect(event.note).toMatch(/…$/);
 });
 
-const event = (i: number): ObjectEvent => ({
-  ...{ object: WEB, uid: "uid-1", type: "Warning", reason: "Invalid", note: "x" },
+test("what others write into a status is no turn, and what could not be stored is told once", async () => {
+  const api = new FakeApi();
+  api.create(WEB);
+  const replica = new Replica(api);
+  await replica.leading(true);
+  await replica.watch();
+  await replica.say("valid");
+  for (const currentStatus of ["invalid", "orphaned", "invalid"]) {
+    api.edit(WEB, () => ({ currentStatus }));
+    await replica.watch();
+    await replica.clock.advance(2000);
+    expect(record(api.get(WEB)?.status).currentStatus).toBe("valid");
+  }
+  expect(told(api)).toEqual([]);
+  api.fate = ({ method }) => (method === "PATCH" ? "too large" : "done");
+  for (let i = 0; i < 3; i++) {
+    api.edit(WEB);
+    await replica.say("invalid", "no fqdn");
+    await replica.clock.advance(2000);
+  }
+  const note =
+    "the API server does not store the status of this object (500 etcdserver: request is too large), which is: invalid: no fqdn";
+  expect(told(api)).toEqual([["Warning", "StatusRefused", note]]);
+  // Another object of the same name is told anew.
+  api.fate = () => "done";
+  api.remove(WEB);
+  api.create(WEB);
+  await replica.say("invalid", "no fqdn");
+  expect(told(api).at(-1)).toEqual(["Warning", "Invalid", "no fqdn"]);
+});
+
+/** One of its own for each, as only the newest of an object waits. */
+const event = (i: number, namespace = "default"): ObjectEvent => ({
+  ...{
+    object: objectKey("IngressRoute", namespace, `web-${i}`),
+    uid: "uid-1",
+    type: "Warning",
+    reason: "Invalid",
+    note: "x",
+  },
   occasion: String(i),
 });
 
-test("Events are few at a time, dropped when too many wait, and given up after some attempts", async () => {
+function eventWriter(options: Partial<typeof EVENT_DEFAULTS>) {
   const [api, clock] = [new FakeApi(), new FakeClock()];
+  api.fate = () => "done";
   const counts = { made: 0, dropped: 0 };
-  let leads = true;
+  const state = { leads: true };
   const writer = new EventWriter({
     ...EVENT_DEFAULTS,
-    ...{ burst: 10, perSecond: 1, capacity: 20 },
+    ...options,
     client: api.client,
-    isLeading: () => leads,
+    isLeading: () => state.leads,
     clock,
     random: () => 0.5,
     instance: "isoline-0",
     onMade: () => counts.made++,
     onDropped: () => counts.dropped++,
   });
+  return { api, clock, counts, state, writer };
+}
+
+test("of the Events of an object the newest waits, and it has no more of them than its rate", async () => {
+  const { api, clock, counts, writer } = eventWriter({ objectBurst: 2, objectPerSecond: 0.1 });
+  writer.leading(true);
+  const about = (note: string): ObjectEvent => ({ ...event(1), note, occasion: note });
+  for (const note of ["a", "b", "c"]) writer.post(about(note));
+  await turns();
+  expect(told(api).map(([, , note]) => note)).toEqual(["a", "c"]);
+  for (const note of ["d", "e"]) writer.post(about(note));
+  await turns();
+  expect([api.eventsMade.size, writer.waiting]).toEqual([2, 1]);
+  // Another one does not wait with it.
+  writer.post({ ...event(2), note: "other" });
+  await turns();
+  await clock.advance(9000);
+  expect(told(api).map(([, , note]) => note)).toEqual(["a", "c", "other"]);
+  await clock.advance(2000);
+  expect(told(api).map(([, , note]) => note)).toEqual(["a", "c", "other", "e"]);
+  // It tells when it happened, not when it was its turn.
+  expect([...api.eventsMade.values()].at(-1)?.eventTime).toBe("2026-01-01T00:00:00.000000Z");
+  expect([counts, writer.waiting, clock.running]).toEqual([{ made: 4, dropped: 0 }, 0, 0]);
+});
+
+test("Events of one namespace neither crowd out nor hold up those of another", async () => {
+  const { api, clock, counts, writer } = eventWriter({ burst: 1, perSecond: 1, capacity: 20 });
+  writer.leading(true);
+  for (let i = 0; i < 1000; i++) writer.post(event(i, "crowd"));
+  expect(writer.post(event(2000, "alone"))).toBe(true);
+  await clock.advance(2000);
+  const namespaces = [...api.eventsMade.values()].map(({ metadata }) => record(metadata).namespace);
+  expect(namespaces).toEqual(["crowd", "crowd", "alone"]);
+  expect(counts.dropped).toBe(979);
+  // Whoever leads again begins anew, and what still runs of before does not stand in its way.
+  writer.leading(false);
+  writer.leading(true);
+  writer.post(event(2001, "alone"));
+  await clock.advance(1000);
+  expect([api.eventsMade.size, writer.waiting, clock.running]).toEqual([4, 0, 0]);
+});
+
+test("Events are few at a time, dropped when too many wait, and given up after some attempts", async () => {
+  const { api, clock, counts, state, writer } = eventWriter({ burst: 10, perSecond: 1, capacity: 20 });
   expect(writer.post(event(0))).toBe(false);
   writer.leading(true);
-  api.fate = () => "done";
   for (let i = 0; i < 100; i++) writer.post(event(i));
   await turns();
   expect(counts).toEqual({ made: 10, dropped: 79 });
@@ -224,11 +306,11 @@ test("Events are few at a time, dropped when too many wait, and given up after s
   expect(counts.dropped).toBe(80);
   expect(api.eventsMade.size).toBe(22);
 
-  leads = false;
+  state.leads = false;
   writer.post(event(299));
   await clock.advance(1000);
   expect(api.eventsMade.size).toBe(22);
-  leads = true;
+  state.leads = true;
 
   api.fate = undefined;
   writer.post(event(300));

@@ -2,9 +2,10 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { objectKey } from "../../src/api/object-key.ts";
 import type { Condition } from "../../src/compile/conditions.ts";
-import type { IngressRouteWish, Standing } from "../../src/status/wish.ts";
+import { MAX_CONDITIONS } from "../../src/status/ingress-route-status.ts";
+import { type IngressRouteWish, MAX_TEXT_LENGTH, type Standing } from "../../src/status/wish.ts";
 import { StatusWriter, type StatusWriterOptions, WRITER_DEFAULTS, type WriteReport } from "../../src/status/writer.ts";
-import { FakeApi, FakeClock, type Fate, record, turns } from "./fakes.ts";
+import { FakeApi, FakeClock, type Fate, record, refusal, turns } from "./fakes.ts";
 
 const WEB = objectKey("IngressRoute", "default", "web");
 
@@ -429,6 +430,155 @@ async function expectNoHarm(fate: Fate, count: number): Promise<number> {
   return attempts;
 }
 
+describe("an object that gives much to do", () => {
+  test("because somebody else writes its status all the time is written at its rate, and right in the end", async () => {
+    const world = await World.with();
+    for (let i = 0; i < 100; i++) {
+      world.api.edit(WEB, () => ({ currentStatus: `stolen-${i}` }));
+      await world.wish({});
+      await world.watch();
+      await world.clock.advance(100);
+    }
+    const { objectBurst, objectPerSecond } = WRITER_DEFAULTS;
+    expect(world.writes).toBeLessThanOrEqual(objectBurst + 10 * objectPerSecond);
+    expect(world.writes).toBeGreaterThanOrEqual(objectBurst + 9 * objectPerSecond);
+    await world.clock.advance(1000);
+    expect(world.status.currentStatus).toBe("valid");
+  });
+
+  test("because its spec is flipped gets the last of what was to be said", async () => {
+    const world = await World.with();
+    for (let generation = 1; generation <= 50; generation++) {
+      world.api.edit(WEB);
+      await world.wish({ generation });
+      await world.watch();
+      await world.clock.advance(10);
+    }
+    expect(world.writes).toBe(WRITER_DEFAULTS.objectBurst);
+    await world.clock.advance(1000);
+    expect(world.writes).toBe(WRITER_DEFAULTS.objectBurst + 1);
+    expect(world.condition("Valid").observedGeneration).toBe(50);
+    expect(world.writer.waiting()).toEqual({ count: 0, oldestMs: 0 });
+  });
+
+  test("does not lose its turn because it changes meanwhile", async () => {
+    const world = new World({ perSecond: 1, burst: 1 });
+    world.leading(true);
+    const keys = Array.from({ length: 5 }, (_, i) => objectKey("IngressRoute", "default", `r${i}`));
+    for (const key of keys) {
+      world.api.create(key);
+      world.writer.wish(key, wish());
+    }
+    await world.watch();
+    const [, second] = keys;
+    if (second === undefined) throw new Error("no key");
+    for (let i = 0; i < 10; i++) {
+      await world.clock.advance(99);
+      world.writer.wish(second, wish({ warning: String(i) }));
+    }
+    await world.clock.advance(100);
+    expect(world.api.requests.map(({ path }) => path.split("/").at(-2))).toEqual(["r0", "r1"]);
+  });
+
+  test("has thousands beside it, and an object of another namespace is next all the same", async () => {
+    const world = new World({ perSecond: 10, burst: 1 });
+    world.leading(true);
+    const crowd = Array.from({ length: 5000 }, (_, i) => objectKey("IngressRoute", "crowd", `r${i}`));
+    for (const key of [...crowd, WEB]) {
+      world.api.create(key);
+      world.writer.wish(key, wish());
+    }
+    await world.watch();
+    await world.clock.advance(200);
+    expect(world.api.changes.get(WEB)).toBe(1);
+    expect(world.writer.waiting()).toEqual({ count: 4998, oldestMs: 200 });
+  });
+});
+
+describe("an edit of the author", () => {
+  test("does not wait for the back-off of what was before", async () => {
+    const world = await World.with();
+    world.api.fate = () => "broken";
+    await world.wish({});
+    await world.clock.advance(4000);
+    world.api.fate = () => "done";
+    const { writes } = world;
+    await world.wish({ warning: "not by him" });
+    expect(world.writes).toBe(writes);
+    await world.wish({ generation: 2 });
+    expect(world.condition("Valid").observedGeneration).toBe(2);
+    await world.clock.advance(60_000);
+    expect(world.writes).toBe(writes + 1);
+  });
+
+  test("does not wait for it when the write fails after the edit either, nor does another object of that name", async () => {
+    const world = await World.with();
+    world.api.fate = undefined;
+    await world.wish({});
+    await world.wish({ generation: 2 });
+    world.api.pending[0]?.finish("broken");
+    await turns();
+    world.api.remove(WEB);
+    world.api.create(WEB);
+    await world.watch();
+    world.api.pending[0]?.finish("broken");
+    world.api.fate = () => "done";
+    await turns();
+    expect(world.condition("Valid").observedGeneration).toBe(2);
+    expect(world.writes).toBe(3);
+  });
+});
+
+describe("a status that is not taken", () => {
+  const theirs = (count: number) =>
+    Array.from({ length: count }, (_, i) => ({ type: `Theirs${i}`, status: "True", message: "x" }));
+  const refusesTheirs = (status: unknown) => {
+    if (String(JSON.stringify(status)).includes("Theirs0")) throw refusal(422, "Invalid");
+    return status;
+  };
+
+  test("because of the conditions of others is written without them", async () => {
+    const world = await World.with({ conditions: theirs(1) });
+    world.api.admit = refusesTheirs;
+    await world.wish({});
+    expect(world.reports.map(({ kind }) => kind)).toEqual(["reduced", "written"]);
+    expect(world.conditions.map(({ type }) => type)).toEqual(["Valid", "Programmed"]);
+    world.api.edit(WEB, (status) => ({ ...record(status), conditions: [{ type: "Good", status: "True" }] }));
+    await world.watch();
+    expect(world.conditions.map(({ type }) => type)).toEqual(["Valid", "Programmed", "Good"]);
+  });
+
+  test("even without them is left until something changes", async () => {
+    const world = await World.with({ conditions: theirs(1) });
+    world.api.admit = () => {
+      throw refusal(422, "Invalid");
+    };
+    await world.wish({});
+    await world.clock.advance(60_000);
+    expect(world.reports.map(({ kind }) => kind)).toEqual(["reduced", "refused"]);
+    expect(world.writes).toBe(2);
+  });
+
+  test("has room for as many conditions of others as the schema takes", async () => {
+    const world = await World.with({ conditions: theirs(40) });
+    await world.wish({});
+    expect(world.conditions.length).toBe(MAX_CONDITIONS);
+    expect(world.conditions.slice(0, 3).map(({ type }) => type)).toEqual(["Valid", "Programmed", "Theirs0"]);
+  });
+
+  test("cannot be too long", async () => {
+    const world = await World.with();
+    const long = `${"x".repeat(MAX_TEXT_LENGTH - 2)}\u{1f600}${"y".repeat(100_000)}`;
+    await world.wish({ description: long, warning: long, programmed: { ...REFUSED, message: long } });
+    const cut = `${"x".repeat(MAX_TEXT_LENGTH - 2)}…`;
+    expect(world.status.description).toBe(cut);
+    expect(world.conditions.map(({ message }) => message)).toEqual([cut, cut, cut]);
+    await world.watch();
+    await world.wish({ description: long, warning: long, programmed: { ...REFUSED, message: long } });
+    expect(world.writes).toBe(1);
+  });
+});
+
 describe("leadership", () => {
   test("begins with a comparison, and only differences are written", async () => {
     const world = new World();
@@ -444,7 +594,7 @@ describe("leadership", () => {
     await world.watch();
     for (const key of [same, other]) world.writer.wish(key, wish());
     await world.clock.advance(5000);
-    expect([world.writes, world.writer.waiting]).toEqual([0, 0]);
+    expect([world.writes, world.writer.waiting().count]).toEqual([0, 0]);
     world.leading(true);
     await turns();
     expect(world.api.requests.map(({ path }) => path.split("/").at(-2))).toEqual(["other"]);
@@ -597,7 +747,7 @@ test("writes are few at once, and not faster than the rate in the long run", asy
   world.api.fate = undefined;
   await world.watch();
   expect(world.api.pending.length).toBe(3);
-  expect(world.writer.waiting).toBe(40);
+  expect(world.writer.waiting().count).toBe(40);
   world.api.fate = () => "done";
   for (const { finish } of [...world.api.pending]) finish("done");
   await turns();
@@ -608,7 +758,7 @@ test("writes are few at once, and not faster than the rate in the long run", asy
   await world.clock.advance(4000);
   expect(world.writes).toBe(40);
   expect(world.api.mostPending).toBe(3);
-  expect(world.writer.waiting).toBe(0);
+  expect(world.writer.waiting().count).toBe(0);
 });
 
 test("the addresses of an Ingress are written to its status", async () => {
@@ -810,7 +960,7 @@ describe.each(SEEDS)("laws of the writer, SEED=%i", (seed) => {
           expect(world.api.changes.get(key) ?? 0).toBeLessThanOrEqual(most);
           expect(world.api.successes.get(key) ?? 0).toBeLessThanOrEqual(most);
         }
-        expect(world.writer.waiting).toBe(0);
+        expect(world.writer.waiting().count).toBe(0);
         const sent = world.writes;
         await world.clock.advance(100_000);
         expect(world.writes).toBe(sent);
