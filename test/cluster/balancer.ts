@@ -1,5 +1,5 @@
 import { connect, createServer, type Socket } from "node:net";
-import { listening } from "../parts/listening.ts";
+import { type Listening, listening } from "../parts/listening.ts";
 
 /** What a Service of Kubernetes is to its clients: one port, behind which there are the ready pods of the time. */
 export type Balancer = {
@@ -9,23 +9,15 @@ export type Balancer = {
   readonly stop: () => Promise<void>;
 };
 
+export type Target = { readonly host: string; readonly port: number };
+
 export async function startBalancer(): Promise<Balancer> {
   let targets: readonly number[] = [];
   let connections = 0;
-  const server = createServer((client: Socket) => {
+  const { port, stop } = await startForwarder(() => {
     const port = targets[connections++ % targets.length];
-    if (port === undefined) {
-      client.destroy();
-      return;
-    }
-    const target = connect({ host: "127.0.0.1", port, noDelay: true });
-    client.setNoDelay(true);
-    client.pipe(target).pipe(client);
-    target.on("error", () => client.destroy());
-    target.on("close", () => client.destroy());
-    client.on("close", () => target.destroy());
+    return port === undefined ? undefined : { host: "127.0.0.1", port };
   });
-  const { port, stop } = await listening(server);
   return {
     port,
     leadTo: (ports) => {
@@ -33,4 +25,22 @@ export async function startBalancer(): Promise<Balancer> {
     },
     stop,
   };
+}
+
+/** Forwards each connection to where it is told to then; without a target it is refused. */
+export function startForwarder(next: () => Target | undefined, address?: string, port?: number): Promise<Listening> {
+  const server = createServer((client: Socket) => {
+    const to = next();
+    if (to === undefined) {
+      client.destroy();
+      return;
+    }
+    const target = connect({ ...to, noDelay: true });
+    client.setNoDelay(true);
+    client.pipe(target).pipe(client);
+    target.on("error", () => client.destroy());
+    target.on("close", () => client.destroy());
+    client.on("close", () => target.destroy());
+  });
+  return listening(server, address, port);
 }

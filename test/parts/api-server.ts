@@ -8,6 +8,8 @@ import { createAuthority, ecKey } from "./authority.ts";
 import { KubeAdmin } from "./kube-admin.ts";
 
 const LOOPBACK = "127.0.0.1";
+/** Where pods find it: the first address of Services. */
+const IN_CLUSTER = "10.96.0.1";
 const ISSUER = "https://kubernetes.default.svc";
 const ADMIN_TOKEN = "admin";
 const NOBODY_TOKEN = "nobody";
@@ -62,7 +64,7 @@ export async function startApiServer(options: ApiServerOptions = {}): Promise<Ap
   const [etcdPort, peerPort, port] = [await freePort(), await freePort(), await freePort()];
 
   const authority = createAuthority("test cluster");
-  const { certPem, keyPem } = authority.issue({ names: [LOOPBACK, "localhost"] });
+  const { certPem, keyPem } = authority.issue({ names: [LOOPBACK, "localhost", IN_CLUSTER] });
   const serviceAccountKeyPem = ecKey().privateKey.export({ type: "pkcs8", format: "pem" }).toString();
   const file = async (name: string, text: string) => {
     const path = join(folder, name);

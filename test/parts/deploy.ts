@@ -1,10 +1,12 @@
 import { readdirSync, readFileSync } from "node:fs";
-import { parseAllDocuments } from "yaml";
+import { parse, parseAllDocuments } from "yaml";
 import { eventually } from "../envoy/harness.ts";
 import type { KubeAdmin, KubeObject } from "./kube-admin.ts";
 
 /** Below the folder of the project, in which tests and benches are run: benches are built into another place. */
 const DEPLOY = "deploy/";
+/** It is no object, but says which files there are. */
+const KUSTOMIZATION = "kustomization.yaml";
 const ESTABLISHED_MS = 10_000;
 
 /** The objects of one file below deploy/. */
@@ -16,11 +18,19 @@ export function deployed(file: string): readonly KubeObject[] {
   });
 }
 
-/** The files of deploy/, as paths below it. */
+/** The manifests in deploy/, as paths below it. */
 export function deployFiles(): readonly string[] {
   return readdirSync(DEPLOY, { recursive: true, encoding: "utf8" })
-    .filter((file) => file.endsWith(".yaml"))
+    .filter((file) => file.endsWith(".yaml") && file !== KUSTOMIZATION)
     .sort();
+}
+
+/** What `kubectl apply -k deploy/` applies: files in order, and what it calls the image. */
+export function kustomization(): {
+  readonly resources: readonly string[];
+  readonly images: readonly { readonly name: string; readonly newName: string; readonly newTag: string }[];
+} {
+  return parse(readFileSync(DEPLOY + KUSTOMIZATION, "utf8"));
 }
 
 /** Defines our kinds; resolves when objects of them are taken. */
