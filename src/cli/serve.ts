@@ -4,7 +4,6 @@ import { ServerCredentials } from "@grpc/grpc-js";
 import { Cluster } from "../controller/cluster.ts";
 import { createElection } from "../controller/election.ts";
 import { createLog, type Logger, type LogOptions } from "../controller/log.ts";
-import { readRegex } from "../controller/regexes.ts";
 import { type RunningController, type RunOptions, runController } from "../controller/run.ts";
 import type { Settings } from "../controller/settings.ts";
 import type { Access } from "../kube/access.ts";
@@ -99,7 +98,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   };
   webhook = await startWebhook(objects.webhook, {
     ...{ client, log, namespace: ownNamespace, telemetry: running.controller.telemetry },
-    ...{ compile: { ...options, readRegex }, isLeading },
+    ...{ compile: options, isLeading },
   }).catch(async (error: unknown) => {
     await stop();
     throw error;

@@ -1,11 +1,11 @@
 import { isIP } from "node:net";
 import { isName } from "../api/names.ts";
-import type { AloneOptions } from "../compile/alone.ts";
 import type { Logger } from "../controller/log.ts";
+import { LogLimit } from "../controller/log-limit.ts";
 import type { Telemetry } from "../controller/telemetry.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { REAL_CLOCK } from "../kube/clock.ts";
-import type { RunningWebhook, WebhookReport } from "../webhook/webhook.ts";
+import type { ReviewSettings, RunningWebhook, WebhookReport } from "../webhook/webhook.ts";
 import { addressFlag, type Flag, portFlag, serviceFlag, switchFlag, textFlag, UsageError } from "./flags.ts";
 
 export type { RunningWebhook } from "../webhook/webhook.ts";
@@ -23,6 +23,9 @@ export type WebhookSettings = {
   readonly configuration: string | undefined;
   readonly isWarnOnly: boolean;
 };
+
+/** How often lines of one kind are written that strangers can cause. */
+const LOG_MS = 60_000;
 
 const PORT = portFlag(
   "webhook-port",
@@ -80,9 +83,9 @@ export async function startWebhook(
     readonly client: Pick<KubeClient, "request">;
     /** Its own. */
     readonly namespace: string;
-    readonly compile: AloneOptions;
+    readonly compile: ReviewSettings["compile"];
     readonly isLeading: () => boolean;
-    readonly telemetry: Pick<Telemetry, "bugs" | "reviews" | "reviewSeconds">;
+    readonly telemetry: Pick<Telemetry, "bugs" | "reviews" | "reviewSeconds" | "webhookCertificate">;
     readonly log: Logger;
   },
 ): Promise<RunningWebhook | undefined> {
@@ -93,6 +96,7 @@ export async function startWebhook(
   return webhook.startWebhook({
     ...settings,
     ...controller,
+    thread: new URL("./webhook-thread.js", import.meta.url),
     secret: { namespace: service?.namespace ?? controller.namespace, name: secret },
     names: [
       ...(service === undefined ? [] : [webhook.serviceHostName(service)]),
@@ -100,13 +104,31 @@ export async function startWebhook(
     ],
     now: Date.now,
     clock: REAL_CLOCK,
-    onReport: (report) => tell(report, controller),
+    onReport: teller(controller),
   });
+}
+
+export function teller({
+  log,
+  telemetry,
+}: Pick<Parameters<typeof startWebhook>[1], "log" | "telemetry">): (report: WebhookReport) => void {
+  // Anybody may connect, and say what they like.
+  const [strangers, bugs] = [seldom(), seldom()];
+  return (report) => tell(report, { log, telemetry, strangers, bugs });
+}
+
+function seldom(): LogLimit {
+  return new LogLimit({ everyMs: LOG_MS, nowMs: REAL_CLOCK.nowMs });
 }
 
 function tell(
   report: WebhookReport,
-  { log, telemetry }: Pick<Parameters<typeof startWebhook>[1], "log" | "telemetry">,
+  {
+    log,
+    telemetry,
+    strangers,
+    bugs,
+  }: Parameters<typeof teller>[0] & { readonly strangers: LogLimit; readonly bugs: LogLimit },
 ): void {
   switch (report.kind) {
     case "reviewed": {
@@ -115,12 +137,23 @@ function tell(
       telemetry.reviewSeconds.observe(report.ms / 1000);
       return;
     }
-    case "unreadable":
-      log.warn({ reason: report.reason }, "webhook: asked for something that is no review");
+    case "unreadable": {
+      telemetry.reviews.inc({ kind: "other", verdict: "unreadable" });
+      const told = strangers.take();
+      if (told !== undefined) log.warn({ reason: report.reason, ...told }, "webhook: asked for what is no review");
       return;
-    case "bug":
+    }
+    case "bug": {
       telemetry.bugs.inc();
-      log.error({ err: report.error }, "webhook: a bug in Isoline: a review was not answered");
+      const told = bugs.take();
+      if (told !== undefined) log.error({ err: report.error, ...told }, "webhook: a bug in Isoline: a review failed");
+      return;
+    }
+    case "ended":
+      log.error({ reason: report.error.message }, "webhook: what reviews objects has ended, and is begun anew");
+      return;
+    case "shown":
+      telemetry.webhookCertificate(report.notAfterMs);
       return;
     case "stepped":
       log.info(

@@ -37,6 +37,17 @@ export class Telemetry {
     buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1],
     registers: [this.registry],
   });
+  #webhookNotAfter: Gauge | undefined;
+
+  /** When the certificate that the webhook shows ends; there is no such number without a webhook. */
+  webhookCertificate(notAfterMs: number): void {
+    this.#webhookNotAfter ??= new Gauge({
+      name: "isoline_webhook_certificate_not_after_seconds",
+      help: "When the certificate that the webhook shows ends, in seconds since 1970.",
+      registers: [this.registry],
+    });
+    this.#webhookNotAfter.set(notAfterMs / 1000);
+  }
 
   /** What is counted of the kinds that are read from an API server. */
   kubernetes(nowMs: () => number): (kind: string, event: ReflectorEvent) => void {

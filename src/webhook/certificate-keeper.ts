@@ -20,6 +20,8 @@ import { type IssuedPair, issuePair } from "./issue.ts";
 export type KeeperReport =
   /** The Secret has other certificates now. */
   | { readonly kind: "stepped"; readonly step: Exclude<Step, "keep">; readonly notAfterMs: number }
+  /** New connections see this one from now on. */
+  | { readonly kind: "shown"; readonly notAfterMs: number }
   /** The API server was told whom to trust. */
   | { readonly kind: "injected"; readonly configuration: string }
   /** Something keeps the certificates from being looked after. Told when it begins, and when it is another. */
@@ -139,10 +141,11 @@ export class CertificateKeeper {
   }
 
   #use(generations: Generations): void {
-    const { chainPem, key } = generations.current;
+    const { chainPem, key, notAfterMs } = generations.current;
     if (this.#current?.chainPem === chainPem) return;
     this.#current = { chainPem, sinceMs: this.#options.now() };
     this.#options.onCertificate({ chainPem, key });
+    this.#options.onReport({ kind: "shown", notAfterMs });
   }
 
   async #read(): Promise<RawSecret | undefined> {

@@ -3,11 +3,12 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
 import type { AddressInfo } from "node:net";
 import type { SecretText } from "../api/secret-text.ts";
+import { isOverwhelming, uidOf } from "./bounds.ts";
 import type { Verdict } from "./review.ts";
 
 /** What happened to one request, for logs and metrics. */
 export type ReviewReport =
-  | { readonly kind: "reviewed"; readonly verdict: Verdict; readonly ms: number }
+  | { readonly kind: "reviewed"; readonly verdict: Omit<Verdict, "answer">; readonly ms: number }
   /** Not an AdmissionReview. */
   | { readonly kind: "unreadable"; readonly reason: string }
   | { readonly kind: "bug"; readonly error: unknown };
@@ -15,6 +16,8 @@ export type ReviewReport =
 export type ReviewServerOptions = {
   /** Undefined for what is no AdmissionReview. */
   readonly review: (body: unknown) => Verdict | undefined;
+  /** For what is too large to be reviewed. */
+  readonly allowedUnseen: (uid: string) => Verdict;
   readonly monotonicMs: () => number;
   readonly onReport: (report: ReviewReport) => void;
 };
@@ -24,7 +27,7 @@ export const REVIEW_PATH = "/validate";
 /** The API server takes objects of up to 3 MB, and sends an update with what was there before. */
 const MAX_BODY_BYTES = 8 << 20;
 /** Of all requests together. Anybody in the network may connect, and this process has more important things to do. */
-const MAX_HELD_BYTES = 32 << 20;
+const MAX_HELD_BYTES = 16 << 20;
 const MAX_CONNECTIONS = 100;
 /** The API server waits no longer, by `timeoutSeconds`. */
 const REQUEST_MS = 5_000;
@@ -85,31 +88,41 @@ export class ReviewServer {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     if (request.url?.split("?")[0] !== REVIEW_PATH) return send(response, 404, `not here; there is ${REVIEW_PATH}`);
     if (request.method !== "POST") return send(response, 405, "only POST");
-    const text = await this.#readText(request);
-    if (text === "too large") return this.#refuse(request, response, `the body is larger than ${MAX_BODY_BYTES} bytes`);
-    if (text === "busy") return this.#refuse(request, response, "too much is asked at once", 503);
+    const body = await this.#read(request);
+    if (body === "busy") return this.#refuse(request, response, "too much is asked at once", 503);
     const startMs = this.#options.monotonicMs();
-    const body = parse(text.body);
-    const verdict = body === undefined ? undefined : this.#options.review(body);
+    const verdict = body.isWhole && !isOverwhelming(body.bytes) ? this.#review(body.bytes) : this.#unseen(body.bytes);
     if (verdict === undefined)
       return this.#refuse(request, response, "the body is no AdmissionReview of admission.k8s.io/v1");
-    this.#options.onReport({ kind: "reviewed", verdict, ms: this.#options.monotonicMs() - startMs });
-    send(response, 200, JSON.stringify(verdict.answer), "application/json");
+    const { answer, ...told } = verdict;
+    this.#options.onReport({ kind: "reviewed", verdict: told, ms: this.#options.monotonicMs() - startMs });
+    if (!request.complete) response.setHeader("connection", "close");
+    send(response, 200, JSON.stringify(answer), "application/json");
   }
 
-  /** Rejects when the connection breaks off. */
-  async #readText(request: IncomingMessage): Promise<{ readonly body: string } | "too large" | "busy"> {
+  #review(bytes: Buffer): Verdict | undefined {
+    const body = parse(bytes.toString("utf8"));
+    return body === undefined ? undefined : this.#options.review(body);
+  }
+
+  #unseen(bytes: Buffer): Verdict | undefined {
+    const uid = uidOf(bytes);
+    return uid === undefined ? undefined : this.#options.allowedUnseen(uid);
+  }
+
+  /** What of the body is not larger than can be. Rejects when the connection breaks off. */
+  async #read(request: IncomingMessage): Promise<{ readonly bytes: Buffer; readonly isWhole: boolean } | "busy"> {
     const chunks: Buffer[] = [];
     let bytes = 0;
     try {
       for await (const chunk of request.iterator({ destroyOnReturn: false })) {
         bytes += chunk.length;
         this.#heldBytes += chunk.length;
-        if (bytes > MAX_BODY_BYTES) return "too large";
+        if (bytes > MAX_BODY_BYTES) return { bytes: Buffer.concat(chunks), isWhole: false };
         if (this.#heldBytes > MAX_HELD_BYTES) return "busy";
         chunks.push(chunk);
       }
-      return { body: Buffer.concat(chunks).toString("utf8") };
+      return { bytes: Buffer.concat(chunks), isWhole: true };
     } finally {
       this.#heldBytes -= bytes;
     }

@@ -1,13 +1,21 @@
 import type { KubeClient } from "../kube/client.ts";
 import type { Clock } from "../kube/clock.ts";
 import { CertificateKeeper, type KeeperOptions, type KeeperReport } from "./certificate-keeper.ts";
-import { type ReviewOptions, review } from "./review.ts";
-import { type ReviewReport, ReviewServer } from "./review-server.ts";
+import type { ReviewOptions } from "./review.ts";
+import { ReviewThread, type ThreadReport } from "./review-thread.ts";
 
-export type WebhookReport = ReviewReport | KeeperReport;
+export type WebhookReport = ThreadReport | KeeperReport;
 
-export type WebhookOptions = ReviewOptions &
+/** What a thread can be told; it brings what reads regular expressions. */
+export type ReviewSettings = {
+  readonly compile: Omit<ReviewOptions["compile"], "readRegex">;
+  readonly isWarnOnly: boolean;
+};
+
+export type WebhookOptions = ReviewSettings &
   Pick<KeeperOptions, "secret" | "names" | "configuration" | "isLeading" | "now"> & {
+    /** What answers reviews, in a thread of its own: it is given {@link ReviewSettings}. */
+    readonly thread: URL;
     readonly client: Pick<KubeClient, "request">;
     readonly address: string;
     /** 0 is any that is free. */
@@ -39,11 +47,10 @@ export type RunningWebhook = {
 
 /** Answers reviews, on every replica. Rejects with the error of the socket when the port cannot be had. */
 export async function startWebhook(options: WebhookOptions): Promise<RunningWebhook> {
-  const server = new ReviewServer({
-    review: (body) => review(body, options),
-    monotonicMs: options.clock.nowMs,
-    onReport: options.onReport,
-  });
+  const { thread, compile, isWarnOnly, clock, onReport } = options;
+  const { rootNamespaces, ingressClass, minimumTlsVersion } = compile;
+  const settings: ReviewSettings = { compile: { rootNamespaces, ingressClass, minimumTlsVersion }, isWarnOnly };
+  const server = new ReviewThread({ script: thread, settings, clock, onReport });
   const keeper = new CertificateKeeper({
     ...RENEWAL,
     ...options.renewal,

@@ -1,6 +1,5 @@
 import { Agent, request as sendHttp } from "undici";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { readRegex } from "../../src/controller/regexes.ts";
 import { KubeClient } from "../../src/kube/client.ts";
 import { REAL_CLOCK } from "../../src/kube/clock.ts";
 import { DeclaredCredentials, fixedText } from "../../src/kube/credentials.ts";
@@ -176,7 +175,8 @@ async function start(options: Partial<WebhookOptions>): Promise<void> {
     configuration: "isoline",
     isLeading: () => true,
     isWarnOnly: false,
-    compile: { rootNamespaces: [], ingressClass: "contour", minimumTlsVersion: "1.1", readRegex },
+    compile: { rootNamespaces: [], ingressClass: "contour", minimumTlsVersion: "1.1" },
+    thread: new URL("../../dist/cli/webhook-thread.js", import.meta.url),
     now: Date.now,
     clock: REAL_CLOCK,
     onReport: (report) => reports.push(report),

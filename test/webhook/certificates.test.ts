@@ -63,6 +63,7 @@ describe("a keeper", () => {
     expect(world.isTrusted(replica?.shown)).toBe(true);
     expect(replica?.reports).toEqual([
       { kind: "stepped", step: "replace", notAfterMs: expect.any(Number) },
+      { kind: "shown", notAfterMs: world.stored()?.current.notAfterMs },
       { kind: "injected", configuration: "isoline" },
     ]);
     const requests = world.writes;
@@ -152,7 +153,7 @@ describe("a keeper", () => {
     world.configuration = configurationOf("");
     await world.run(HOUR);
     expect(world.replicas[0]?.reports.map(({ kind }) => kind)).toEqual([
-      ...["stepped", "trouble", "injected", "recovered"],
+      ...["stepped", "shown", "trouble", "injected", "recovered"],
     ]);
     await world.stop();
   });

@@ -1,11 +1,12 @@
 import { once } from "node:events";
-import { type RequestOptions, request } from "node:https";
+import type { RequestOptions } from "node:https";
 import { connect } from "node:tls";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { SecretText } from "../../src/api/secret-text.ts";
-import type { Verdict } from "../../src/webhook/review.ts";
+import { allowedUnseen, type Verdict } from "../../src/webhook/review.ts";
 import { REVIEW_PATH, type ReviewReport, ReviewServer } from "../../src/webhook/review-server.ts";
 import { createAuthority } from "../parts/authority.ts";
+import { post } from "./post.ts";
 
 const authority = createAuthority("webhook");
 const first = authority.issue({ names: ["127.0.0.1"] });
@@ -22,6 +23,7 @@ beforeEach(async () => {
       if (body === "bug") throw new Error("a bug with details");
       return body === "review" ? VERDICT : undefined;
     },
+    allowedUnseen,
     monotonicMs: () => performance.now(),
     onReport: (report) => reports.push(report),
   });
@@ -35,7 +37,8 @@ const VERDICT: Verdict = { answer: { it: "is" }, kind: "IngressRoute", isAllowed
 describe("over HTTPS", () => {
   test("a review is answered", async () => {
     expect(await send({}, JSON.stringify("review"))).toEqual({ status: 200, body: '{"it":"is"}' });
-    expect(reports).toEqual([{ kind: "reviewed", verdict: VERDICT, ms: expect.any(Number) }]);
+    const verdict = { kind: "IngressRoute", isAllowed: true, warnings: 0 };
+    expect(reports).toEqual([{ kind: "reviewed", verdict, ms: expect.any(Number) }]);
   });
 
   test("what is no review is answered 400, in one line", async () => {
@@ -48,11 +51,22 @@ describe("over HTTPS", () => {
     expect(reports).toHaveLength(5);
   });
 
-  test("a body that is too large is answered 400, and the next one is read again", async () => {
-    const { status, body } = await send({}, `"${"x".repeat(9 << 20)}"`);
-    expect({ status, body }).toEqual({ status: 400, body: "the body is larger than 8388608 bytes" });
-    expect(await send({}, JSON.stringify("review"))).toMatchObject({ status: 200 });
-  });
+  test.each([
+    ["of too many bytes", `"${"x".repeat(9 << 20)}"`],
+    ["of too many parts", `[${"{},".repeat(400_000)}{}]`],
+    ["too deep", `${"[".repeat(200)}${"]".repeat(200)}`],
+  ])(
+    "an object %s is allowed without a look at it, which its author is told, and the next one is read",
+    async (_, object) => {
+      const start = `{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"0f-1",`;
+      const answer = await send({}, `${start}"object":${object}}}`);
+      expect(answer.status).toBe(200);
+      const warnings = ["Isoline has not looked at this object: it is too large for that before it is written"];
+      expect(JSON.parse(answer.body)).toMatchObject({ response: { uid: "0f-1", allowed: true, warnings } });
+      expect(reports).toMatchObject([{ kind: "reviewed", verdict: { kind: "other", isAllowed: true, warnings: 1 } }]);
+      expect(await send({}, JSON.stringify("review"))).toMatchObject({ status: 200 });
+    },
+  );
 
   test("bodies that never end take no more than their share of memory, and some seconds", async () => {
     const body = "x".repeat(7 << 20);
@@ -105,7 +119,7 @@ test("another certificate is shown to new connections, and those that are open s
 });
 
 test("without a certificate nothing is answered, and nothing breaks", async () => {
-  const bare = new ReviewServer({ review: () => VERDICT, monotonicMs: () => 0, onReport: () => {} });
+  const bare = new ReviewServer({ review: () => VERDICT, allowedUnseen, monotonicMs: () => 0, onReport: () => {} });
   const barePort = await bare.listen("127.0.0.1", 0);
   await expect(send({ port: barePort }, JSON.stringify("review"))).rejects.toThrow();
   bare.use({ certPem: first.certPem, key: new SecretText(first.keyPem) });
@@ -124,16 +138,5 @@ function der(pem: string): Buffer {
 }
 
 function send(options: RequestOptions, body: string): Promise<{ readonly status: number; readonly body: string }> {
-  const target = { host: "127.0.0.1", port, path: REVIEW_PATH, method: "POST", ca: authority.rootPem, agent: false };
-  return new Promise((resolve, reject) => {
-    const sent = request({ ...target, ...options }, (response) => {
-      let text = "";
-      response.setEncoding("utf8").on("data", (chunk: string) => {
-        text += chunk;
-      });
-      response.on("end", () => resolve({ status: response.statusCode ?? 0, body: text }));
-    });
-    // The server may have answered before all was sent.
-    sent.on("error", reject).end(body);
-  });
+  return post({ port, path: REVIEW_PATH, ca: authority.rootPem, ...options }, body);
 }
