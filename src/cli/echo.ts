@@ -55,6 +55,10 @@ export class EchoSource implements Source {
     this.#inner.start();
   }
 
+  unread(): readonly string[] {
+    return this.#inner.unread?.() ?? [];
+  }
+
   async stop(): Promise<void> {
     await this.#inner.stop();
     await this.#queue;

@@ -9,11 +9,15 @@ import { expiryOf } from "./statuses.ts";
 
 export type HttpServices = {
   readonly controller: Controller;
+  /** What the source has not read yet. */
+  readonly unread: () => readonly string[];
   readonly programmed: ProgrammedNow;
   readonly xds: XdsServer;
   /** Milliseconds since 1970. */
   readonly now: () => number;
 };
+
+type HealthServices = Pick<HttpServices, "controller" | "unread">;
 
 type Answer = { readonly status: number; readonly type: string; readonly body: string };
 
@@ -26,7 +30,7 @@ const MAX_HEALTH_CONNECTIONS = 1_000;
 /** The controller's own HTTP interface: health, metrics, and what it knows of everybody's objects. It only reads. */
 export function createHttpServer(services: HttpServices): Server {
   const pages = new Map([
-    ...healthPages(services.controller),
+    ...healthPages(services),
     ["/api/ingressroutes", () => json(ingressRoutes(services))],
     ["/api/hosts", () => json(hosts(services.controller))],
     ["/api/envoys", () => json(services.xds.envoys())],
@@ -35,17 +39,17 @@ export function createHttpServer(services: HttpServices): Server {
 }
 
 /** Of that interface, what probes and scrapers need, and nothing that one tenant may not know of another. */
-export function createHealthServer(controller: Controller): Server {
-  const server = createServer(HEALTH_LIMITS, answering(healthPages(controller)));
+export function createHealthServer(services: HealthServices): Server {
+  const server = createServer(HEALTH_LIMITS, answering(healthPages(services)));
   server.maxConnections = MAX_HEALTH_CONNECTIONS;
   return server;
 }
 
-function healthPages(controller: Controller): Pages {
+function healthPages(services: HealthServices): Pages {
   return new Map<string, () => Answer | Promise<Answer>>([
     ["/healthz", () => text(200, "ok")],
-    ["/readyz", () => readiness(controller)],
-    ["/metrics", () => metrics(controller)],
+    ["/readyz", () => readiness(services)],
+    ["/metrics", () => metrics(services.controller)],
   ]);
 }
 
@@ -88,8 +92,11 @@ function send(response: ServerResponse, { status, type, body }: Answer, isHead: 
   response.end(isHead ? undefined : body);
 }
 
-function readiness({ isSynced, translator }: Controller): Answer {
-  if (!isSynced) return text(503, "not everything has been read yet");
+function readiness({ controller: { isSynced, translator }, unread }: HealthServices): Answer {
+  if (!isSynced) {
+    const parts = unread();
+    return text(503, `not everything has been read yet${parts.length === 0 ? "" : `: ${parts.join(", ")}`}`);
+  }
   const failing = translator.failing().size;
   // Not a reason to take this replica out of service: it has the last good configuration of these hosts, which only the
   // log names: anybody may ask here.

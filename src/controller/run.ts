@@ -57,6 +57,7 @@ const EXPIRY_MS = 60 * 60 * 1000;
 export async function runController(options: RunOptions): Promise<RunningController> {
   const { log } = options;
   const cache = new Cache();
+  let source: Source | undefined;
   const translate = translateOptions(options.settings);
   const hosts = new ObjectHosts();
   const controller = new Controller({
@@ -101,8 +102,9 @@ export async function runController(options: RunOptions): Promise<RunningControl
       sink: options.status(controller.telemetry),
       clock: { ...SYSTEM_CLOCK, now: options.now },
     });
-  const http = createHttpServer({ controller, programmed, xds, now: options.now });
-  const health = createHealthServer(controller);
+  const unread = () => source?.unread?.() ?? [];
+  const http = createHttpServer({ controller, unread, programmed, xds, now: options.now });
+  const health = createHealthServer({ controller, unread });
   controller.telemetry.observe({
     translator: controller.translator,
     connectedEnvoys: () => xds.connected,
@@ -129,7 +131,7 @@ export async function runController(options: RunOptions): Promise<RunningControl
       statuses?.start();
     },
   };
-  const source = options.source(sourceListener, controller.telemetry);
+  source = options.source(sourceListener, controller.telemetry);
   source.start();
   const expiries = setInterval(() => {
     controller.lookAtExpiries();

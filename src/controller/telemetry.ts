@@ -53,7 +53,11 @@ export class Telemetry {
   kubernetes(nowMs: () => number): (kind: string, event: ReflectorEvent) => void {
     const counter = <Label extends string>(name: string, help: string, ...labelNames: readonly Label[]) =>
       new Counter({ name, help, labelNames: ["kind", ...labelNames], registers: [this.registry] });
-    const lists = counter("isoline_kubernetes_lists_total", "Lists of all objects of a kind that were begun.");
+    const lists = counter(
+      "isoline_kubernetes_lists_total",
+      "Lists of all objects of a kind that were begun: the first, expired (410), setback, unreadable, or after a bug.",
+      "reason",
+    );
     const watches = counter("isoline_kubernetes_watches_total", "Watches of a kind that were begun.");
     const events = counter("isoline_kubernetes_events_total", "Changes that watches of a kind have told.");
     const errors = counter(
@@ -76,7 +80,7 @@ export class Telemetry {
       if (event.kind === "heard" || !heardAtMs.has(kind)) heardAtMs.set(kind, nowMs());
       switch (event.kind) {
         case "list":
-          lists.inc({ kind });
+          lists.inc({ kind, reason: event.reason });
           return;
         case "watch":
           watches.inc({ kind });

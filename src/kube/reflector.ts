@@ -14,9 +14,16 @@ export type ReflectorListener = {
   readonly trouble: (error: unknown) => void;
 };
 
+/**
+ * Why there is a list of all objects: it is the first; the API server does not know any more what happened since (`expired`)
+ * or its data were set back; a watch cannot get past something; or whoever is told has thrown.
+ */
+export type ListReason = "first" | "expired" | "setback" | "unreadable" | "bug";
+
 /** For who counts. */
 export type ReflectorEvent =
-  | { readonly kind: "list" | "watch" }
+  | { readonly kind: "list"; readonly reason: ListReason }
+  | { readonly kind: "watch" }
   /** The API server has said something; a bookmark is no event. */
   | { readonly kind: "heard"; readonly events: number }
   /** `label` is the status of an answer, or the fault of a connection. */
@@ -59,6 +66,7 @@ export class Reflector {
   readonly #stopping = new AbortController();
   /** Where a watch has to go on; undefined when that takes a new list. */
   #resourceVersion: string | undefined;
+  #listReason: ListReason = "first";
   /** How many objects the next page may have. */
   #limit: number;
   #failures = 0;
@@ -102,7 +110,7 @@ export class Reflector {
 
   /** Returns the version of the list. */
   async #list(): Promise<string> {
-    this.#observe({ kind: "list" });
+    this.#observe({ kind: "list", reason: this.#listReason });
     const seen = new Set<string>();
     const first = await this.#page("");
     for (let page = first; ; ) {
@@ -211,9 +219,13 @@ export class Reflector {
     const inARow = Math.max(this.#failures, this.#unreadable);
     this.#observe({ kind: "error", label: labelOf(error) });
     if (inARow > 1) this.#trouble(error);
-    const remedy = isUnreadable && this.#unreadable % MAX_UNREADABLE === 0 ? "list" : remedyFor(error);
-    if (remedy !== "resume") this.#resourceVersion = undefined;
-    if (remedy === "tell everything") this.#known.forgetVersions();
+    const remedy = isUnreadable && this.#unreadable % MAX_UNREADABLE === 0 ? "unreadable" : remedyFor(error);
+    if (remedy !== "resume") {
+      this.#resourceVersion = undefined;
+      this.#listReason = remedy;
+    }
+    // What is listed then is told again, whether it is known or not.
+    if (remedy === "setback" || remedy === "bug") this.#known.forgetVersions();
     const ms = backoffMs(inARow, this.#clock.random, error instanceof ApiError ? error.retryAfterMs : 0);
     const { signal } = this.#stopping;
     await this.#clock.sleep(ms, signal).catch((reason: unknown) => {
@@ -236,14 +248,15 @@ export class Reflector {
   }
 }
 
-function remedyFor(error: unknown): "resume" | "list" | "tell everything" {
+/** `resume`, or why all is to be listed. */
+function remedyFor(error: unknown): "resume" | ListReason {
   if (error instanceof ConnectionError) return "resume";
   // A bug of a listener, which may not have taken in what it was told.
-  if (!(error instanceof ApiError)) return "tell everything";
+  if (!(error instanceof ApiError)) return "bug";
   // The API server's data have been set back: versions will be used again, for something else.
-  if (error.causes.includes("ResourceVersionTooLarge")) return "tell everything";
+  if (error.causes.includes("ResourceVersionTooLarge")) return "setback";
   // As the status of an answer or in an event.
-  return error.status === 410 || error.reason === "Expired" || error.reason === "Gone" ? "list" : "resume";
+  return error.status === 410 || error.reason === "Expired" || error.reason === "Gone" ? "expired" : "resume";
 }
 
 function labelOf(error: unknown): string {

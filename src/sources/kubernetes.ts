@@ -75,6 +75,10 @@ export class KubernetesSource implements Source {
     clearImmediate(this.#flush);
   }
 
+  unread(): readonly string[] {
+    return [...this.#unsynced].map(resourceName);
+  }
+
   locate(): Place | undefined {
     return undefined;
   }
@@ -133,10 +137,15 @@ function apiVersionOf({ apiVersions: [first = ""] }: Kind): string {
   return first;
 }
 
+/** As kubectl takes it. */
+function resourceName(kind: Kind): string {
+  const [group = "", version] = apiVersionOf(kind).split("/");
+  return version === undefined ? kind.plural : `${kind.plural}.${group}`;
+}
+
 /** What concerns the server as a whole names no kind, so that it is told once. */
 function troubleText(kind: Kind, error: unknown): string {
-  const [group = ""] = apiVersionOf(kind).split("/");
-  const resource = apiVersionOf(kind).includes("/") ? `${kind.plural}.${group}` : kind.plural;
+  const resource = resourceName(kind);
   const words = error instanceof Error ? error.message : String(error);
   if (error instanceof ConnectionError) return `the API server cannot be reached: ${words}`;
   if (!(error instanceof ApiError)) return `a bug in Isoline: ${resource} cannot be read: ${words}`;

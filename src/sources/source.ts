@@ -40,6 +40,8 @@ export type FieldPart = "key" | "value";
 /** Where objects come from. It retries for ever and never throws at its listener's expense. */
 export interface Source {
   start(): void;
+  /** What has not been read yet, in words, of a source that reads in parts. */
+  unread?(): readonly string[];
   /** Resolves when nothing will be told any more and nothing is held open. */
   stop(): Promise<void>;
   /**

@@ -59,7 +59,7 @@ test("isoline serve reads from the API server of a kubeconfig, with the rights o
   await eventually(async () => expect((await get("/api/hosts")).text).toContain(fqdn));
   const { text: metrics } = await get("/metrics");
   for (const { kind } of KINDS) {
-    expect(metrics).toContain(`isoline_kubernetes_lists_total{kind="${kind}"} 1\n`);
+    expect(metrics).toContain(`isoline_kubernetes_lists_total{kind="${kind}",reason="first"} 1\n`);
     expect(metrics).toMatch(new RegExp(`isoline_kubernetes_silence_seconds\\{kind="${kind}"\\} \\d`));
   }
   expect(metrics).toMatch(/isoline_kubernetes_events_total\{kind="IngressRoute"\} [1-9]/);
@@ -77,7 +77,9 @@ test("isoline serve is not ready while there is no API server, and says why", as
   expect(lines.find(({ level }) => level === 50)?.msg).toMatch(
     /^the API server cannot be reached: connect ECONNREFUSED/,
   );
-  expect((await get("/readyz")).status).toBe(503);
+  const parts = KINDS.map(({ plural, apiVersions: [version = ""] }) => [plural, ...version.split("/").slice(0, -1)]);
+  const unread = parts.map((part) => part.join(".")).join(", ");
+  expect(await get("/readyz")).toEqual({ status: 503, text: `not everything has been read yet: ${unread}\n` });
   expect((await get("/healthz")).status).toBe(200);
   expect(await end("SIGTERM")).toEqual({ code: 0 });
 });

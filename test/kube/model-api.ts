@@ -170,8 +170,12 @@ class Watch {
   #end: { readonly error: Error | undefined } | undefined;
   #wake: () => void = () => {};
 
+  readonly #signal: AbortSignal | undefined;
+  readonly #abort = () => this.end(new Error("aborted"));
+
   constructor(signal: AbortSignal | undefined) {
-    signal?.addEventListener("abort", () => this.end(new Error("aborted")));
+    this.#signal = signal;
+    signal?.addEventListener("abort", this.#abort);
   }
 
   put(event: Event): void {
@@ -186,17 +190,21 @@ class Watch {
   }
 
   async *batches(): AsyncGenerator<readonly unknown[]> {
-    for (;;) {
-      const events = this.#events;
-      this.#events = [];
-      if (events.length > 0) yield events;
-      else if (this.#end?.error !== undefined) throw this.#end.error;
-      else if (this.#end !== undefined) return;
-      else {
-        await new Promise<void>((resolve) => {
-          this.#wake = resolve;
-        });
+    try {
+      for (;;) {
+        const events = this.#events;
+        this.#events = [];
+        if (events.length > 0) yield events;
+        else if (this.#end?.error !== undefined) throw this.#end.error;
+        else if (this.#end !== undefined) return;
+        else {
+          await new Promise<void>((resolve) => {
+            this.#wake = resolve;
+          });
+        }
       }
+    } finally {
+      this.#signal?.removeEventListener("abort", this.#abort);
     }
   }
 }

@@ -61,6 +61,11 @@ class Reflected {
   get told(): readonly string[] {
     return this.batches.flat().map(({ kind, name }) => `${kind} ${name}`);
   }
+
+  /** Why there were lists. */
+  get reasons(): readonly string[] {
+    return this.events.flatMap((event) => (event.kind === "list" ? [event.reason] : []));
+  }
 }
 
 /** What tells one state of an object from another. */
@@ -150,6 +155,7 @@ describe("a reflector", () => {
     await it.settled();
     expect(it.told.slice(names.length).sort()).toEqual(["applied a", "applied x", "deleted b"]);
     expect(it.api.asked.lists).toBe(2);
+    expect(it.reasons).toEqual(["first", "expired"]);
     expect(it.synced).toBe(1);
   });
 
@@ -171,6 +177,7 @@ describe("a reflector", () => {
     await it.until(() => it.told.length === 4);
     await it.settled();
     expect(it.told.slice(2)).toEqual(["applied a", "applied b"]);
+    expect(new Set(it.reasons)).toEqual(new Set(["first", "setback"]));
   });
 
   test("waits longer with every failure, and tells of trouble when it lasts", async () => {
@@ -235,7 +242,7 @@ describe("a reflector", () => {
     it.api.set("n", "b");
     await it.until(() => it.isRight && it.api.asked.watches === 4);
     expect(it.told).toEqual(["applied a", "applied b"]);
-    expect(it.api.asked.lists).toBe(2);
+    expect(it.reasons).toEqual(["first", "unreadable"]);
     expect(it.clock.slept).toEqual([100, 200, 400]);
     expect(it.troubles).toEqual(["an event of no known type came", "an event of no known type came"]);
     it.api.bookmark();
@@ -260,6 +267,7 @@ describe("a reflector", () => {
     };
     await start("a", "b", "c");
     expect(it.isRight).toBe(true);
+    expect(new Set(it.reasons)).toEqual(new Set(["first", "bug"]));
   });
 
   test("tells nothing after it was stopped, whatever it is doing", async () => {

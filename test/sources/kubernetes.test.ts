@@ -130,8 +130,10 @@ test("nothing is told before every kind was listed", async () => {
   await eventually(() => expect(told.problems).toHaveLength(1));
   expect(told.batches).toEqual([]);
   expect(told.synced).toBe(0);
+  await eventually(() => expect(source.unread()).toEqual(["secrets"]));
   secrets.request = request;
   await eventuallySynced(told);
+  expect(source.unread()).toEqual([]);
   expect(told.batches).toHaveLength(1);
   await eventually(() => expect(told.problems).toEqual([]));
 });
