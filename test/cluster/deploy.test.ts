@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { Agent, createServer, type IncomingMessage, request as send } from "node:http";
+import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { request as sendSecure } from "node:https";
 import { createServer as createTcpServer, type Socket } from "node:net";
 import { connect } from "node:tls";
@@ -155,6 +156,19 @@ describeWithEnvoy("the installation", (binary) => {
     expect(await reachable(envoys[0], 8002, "/config_dump")).toBe(404);
     // Who has no certificate of certgen gets nothing from there.
     expect(await reachable(controllers[0], 8001, "/")).toBe("refused");
+    // Forwarded ports come from within the pod.
+    const script = "process.stdout.write(await (await fetch('http://127.0.0.1:8000/api/envoys')).text())";
+    expect(JSON.parse((await controllers[0]?.exec("node", "--input-type=module", "-e", script)) ?? "")).toBeInstanceOf(
+      Array,
+    );
+  });
+
+  test("lets no container write to its files", async () => {
+    for (const pod of [controllers[0], envoys[0]]) {
+      for (const file of ["/x", "/run/x", "/run/isoline/xds/x"]) {
+        await expect(pod?.exec("touch", file)).rejects.toThrow("Read-only file system");
+      }
+    }
   });
 
   test("an Envoy that is to go serves to the end, and ends no request and no TCP connection", async () => {
@@ -168,6 +182,12 @@ describeWithEnvoy("the installation", (binary) => {
     const cut = once(tunnel, "close");
     await eventually(() => tunnels.size === 1, SOON_MS);
     expect((await get({ ...at, agent })).headers.connection).toBeUndefined();
+    const session = connectHttp2(`https://${envoy.address}:8443`, {
+      servername: "vault.example.com",
+      ca: authority.rootPem,
+    });
+    const told = once(session, "goaway");
+    expect(await statusOver(session, "vault.example.com")).toBe(200);
 
     const begun = performance.now();
     const isLater = (ms: number) => eventually(() => performance.now() - begun > ms, SOON_MS);
@@ -180,6 +200,8 @@ describeWithEnvoy("the installation", (binary) => {
     // New connections are taken, and told to go with their first answer; it stays ready, so that it is still led to.
     await eventually(async () => (await get(at)).headers.connection === "close", SOON_MS);
     expect((await get({ ...at, port: 8002, path: "/ready" })).status).toBe(200);
+    expect(await statusOver(session, "vault.example.com")).toBe(200);
+    await told;
     await isLater(2500);
     expect(await get(at)).toMatchObject({ status: 200, body: "shop" });
     for (const release of held) release();
@@ -195,10 +217,10 @@ describeWithEnvoy("the installation", (binary) => {
   }, 60_000);
 
   test("controllers are replaced one after the other, and changes go on being served", async () => {
-    for (const controller of [...controllers]) {
+    for (const controller of controllers.splice(0)) {
       expect(await controller.terminate()).toBe(0);
       expect(await get({ host: address, port: 80, name: "shop.example.com" })).toMatchObject({ status: 200 });
-      await node.run(NAMESPACE, templateOf(deployment));
+      controllers.push(await node.run(NAMESPACE, templateOf(deployment)));
     }
     await admin.apply(root("late", "late.example.com"));
     await eventually(
@@ -206,7 +228,31 @@ describeWithEnvoy("the installation", (binary) => {
       SOON_MS,
     );
   }, 90_000);
+
+  test("with other certificates an Envoy serves what it knows, until both sides have them", async () => {
+    for (const secret of await certificates()) await admin.apply(secret);
+    const before = controllers.splice(0);
+    controllers = [await node.run(NAMESPACE, templateOf(deployment))];
+    await Promise.all(before.map((controller) => controller.terminate()));
+    await admin.apply(root("later", "later.example.com"));
+    const [, old] = envoys;
+    if (old === undefined) throw new Error("no Envoy");
+    const next = await node.run(NAMESPACE, templateOf(daemonSet));
+    const ask = (pod: Pod, name: string) => get({ host: pod.address, port: 8080, name });
+    await eventually(async () => (await ask(next, "later.example.com")).status === 200, SOON_MS);
+    expect(await ask(old, "shop.example.com")).toMatchObject({ status: 200 });
+    expect(await ask(old, "later.example.com")).toMatchObject({ status: 404 });
+  }, 90_000);
 });
+
+/** Of a request over HTTP/2. */
+async function statusOver(session: ClientHttp2Session, host: string): Promise<number> {
+  const stream = session.request({ ":authority": host, ":path": "/" });
+  const [headers] = await once(stream, "response");
+  stream.resume();
+  await once(stream, "close");
+  return headers[":status"];
+}
 
 /** Server-side, with everything refused that the API server does not know. */
 async function applyStrictly(object: KubeObject): Promise<void> {

@@ -16,7 +16,7 @@ import { startForwarder, type Target } from "./balancer.ts";
  * is that of this project, its image is not built. User and group of the processes are those of the test.
  */
 
-const exec = promisify(execFile);
+const run = promisify(execFile);
 
 /** The address of the API server in every cluster with these addresses of Services. */
 export const API_SERVER_ADDRESS = "10.96.0.1";
@@ -57,6 +57,8 @@ export type Pod = {
   readonly address: string;
   /** What the container has written so far. */
   readonly log: () => string;
+  /** Runs a command in the container, and resolves to what it writes; rejects when it fails. */
+  readonly exec: (...words: readonly string[]) => Promise<string>;
   /**
    * Runs the hook, which may be changed for this, then ends the process; Services lead here no more from the beginning.
    * Resolves to its exit code, null if it did not end in its time.
@@ -145,14 +147,16 @@ export class Node {
       await exited;
       await network.stop();
     };
+    const exec: Pod["exec"] = async (...words) => {
+      const { code, log } = await ended(start(container, words));
+      if (code !== 0) throw new Error(`${words[0]} in ${container.name}: ${log}`);
+      return log;
+    };
     const terminate: Pod["terminate"] = async (changed = (command) => command) => {
       pod.isReady = false;
       const killing = setTimeout(() => child.kill("SIGKILL"), spec.terminationGracePeriodSeconds * 1000);
       const hook = container.lifecycle?.preStop?.exec.command;
-      if (hook !== undefined) {
-        const { code, log } = await ended(start(container, changed(hook)));
-        if (code !== 0) throw new Error(`preStop of ${container.name}: ${log}`);
-      }
+      if (hook !== undefined) await exec(...changed(hook));
       child.kill("SIGTERM");
       await exited;
       clearTimeout(killing);
@@ -160,7 +164,7 @@ export class Node {
       await network.stop();
       return child.exitCode;
     };
-    const pod: RunningPod = { address, template, isReady: false, log, kill, terminate };
+    const pod: RunningPod = { address, template, isReady: false, log, exec, kill, terminate };
     this.#pods.push(pod);
     for (const probe of [container.livenessProbe, container.readinessProbe]) {
       if (probe === undefined) continue;
@@ -241,7 +245,7 @@ export class Node {
   }
 
   async #forward(address: string, port: number, next: () => Target | undefined): Promise<void> {
-    await exec("ip", ["addr", "replace", `${address}/32`, "dev", "lo"]);
+    await run("ip", ["addr", "replace", `${address}/32`, "dev", "lo"]);
     this.#forwarders.push(await startForwarder(next, address, port));
   }
 }
@@ -275,10 +279,10 @@ async function startNetwork(
   const exited = once(holder, "exit");
   const own = await readlink("/proc/self/ns/net");
   await eventually(async () => (await readlink(`/proc/${pid}/ns/net`)) !== own, READY_MS);
-  const inside = (...words: readonly string[]) => exec("nsenter", [`--net=/proc/${pid}/ns/net`, "ip", ...words]);
-  await exec("ip", ["link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", `${pid}`]);
-  await exec("ip", ["addr", "add", `${gateway}/30`, "dev", device]);
-  await exec("ip", ["link", "set", device, "up"]);
+  const inside = (...words: readonly string[]) => run("nsenter", [`--net=/proc/${pid}/ns/net`, "ip", ...words]);
+  await run("ip", ["link", "add", device, "type", "veth", "peer", "name", "eth0", "netns", `${pid}`]);
+  await run("ip", ["addr", "add", `${gateway}/30`, "dev", device]);
+  await run("ip", ["link", "set", device, "up"]);
   await inside("link", "set", "lo", "up");
   await inside("addr", "add", `${address}/30`, "dev", "eth0");
   await inside("link", "set", "eth0", "up");
