@@ -20,7 +20,7 @@ import { HttpProtocolOptionsSchema } from "#proto/envoy/extensions/upstreams/htt
 import { CodecClientType } from "#proto/envoy/type/v3/http_pb.js";
 import type * as ir from "../ir/ir.ts";
 import { edgeCluster, HTTP2_WINDOWS } from "./edge.ts";
-import { loadAssignmentName, UNAVAILABLE_CLUSTER } from "./names.ts";
+import { loadAssignmentName, serviceOrigin, UNAVAILABLE_CLUSTER } from "./names.ts";
 import type { Draft } from "./resource.ts";
 
 /** How long Envoy waits for a connection to an endpoint before it tries the next one. */
@@ -33,7 +33,7 @@ export function clusterDraft(name: string, cluster: ir.Cluster): Draft {
     name,
     nameIsContent: true,
     clusters: [],
-    origins: [`Service/${service.namespace}/${service.name}`],
+    origins: [serviceOrigin(service.namespace, service.name)],
   } as const;
   switch (endpoints.kind) {
     case "slices": {

@@ -2,7 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { ClusterLoadAssignmentSchema } from "#proto/envoy/config/endpoint/v3/endpoint_pb.js";
 import type * as ir from "../ir/ir.ts";
 import { lbEndpoint } from "./clusters.ts";
-import { loadAssignmentName } from "./names.ts";
+import { loadAssignmentName, serviceOrigin } from "./names.ts";
 import type { Draft } from "./resource.ts";
 
 export function loadAssignmentDraft(assignment: ir.LoadAssignment): Draft {
@@ -13,7 +13,7 @@ export function loadAssignmentDraft(assignment: ir.LoadAssignment): Draft {
     name,
     nameIsContent: false,
     clusters: [],
-    origins: [`Service/${namespace}/${service}`],
+    origins: [serviceOrigin(namespace, service)],
     encode: () => {
       const message = create(ClusterLoadAssignmentSchema, {
         clusterName: name,

@@ -91,6 +91,11 @@ export function loadAssignmentName({ namespace, service, portName }: ir.ServiceP
   return joined(namespace, service, portName);
 }
 
+/** The key of a Service, as the origin of what was made of it. */
+export function serviceOrigin(namespace: string, service: string): string {
+  return joined("Service", namespace, service);
+}
+
 /** Of names there are many, and they are kept: in one piece, as a template would keep its parts. */
 function joined(...parts: readonly (string | number)[]): string {
   return parts.join("/");

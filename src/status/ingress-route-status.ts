@@ -1,6 +1,7 @@
 import { sameValue } from "../api/same-value.ts";
 import type { Condition } from "../compile/conditions.ts";
 import { isRecord, timeText } from "./read.ts";
+import { shared } from "./shared-text.ts";
 import type { IngressRouteWish } from "./wish.ts";
 
 /** The types of condition that are ours. All others belong to somebody else, and stay as they are. */
@@ -58,14 +59,14 @@ function readCondition(type: string, item: Readonly<Record<string, unknown>>): S
     reason: textOf(item.reason),
     message: textOf(item.message),
     observedGeneration: typeof generation === "number" ? generation : undefined,
-    lastTransitionTime: typeof time === "string" && TIME.test(time) ? time : undefined,
+    lastTransitionTime: typeof time === "string" && TIME.test(time) ? shared(time) : undefined,
   };
 }
 
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)$/;
 
 function textOf(value: unknown): string | undefined {
-  return typeof value === "string" ? value : undefined;
+  return typeof value === "string" ? shared(value) : undefined;
 }
 
 export type HoldOptions = {

@@ -91,7 +91,7 @@ export class Store implements View {
 
   /** The EndpointSlices of one Service, in the order of their keys. */
   slices(namespace: string, service: string): readonly EndpointSlice[] {
-    return byKey(this.#slices.of(`${namespace}/${service}`));
+    return byKey(this.#slices.of(serviceId(namespace, service)));
   }
 
   #index(
@@ -128,7 +128,7 @@ export class Store implements View {
       }
       case "EndpointSlice": {
         if (object.service === undefined) return;
-        const service = `${object.metadata.namespace}/${object.service}`;
+        const service = serviceId(object.metadata.namespace, object.service);
         touched.endpoints.add(service);
         updateIndex(this.#slices, service, key, how === "add" ? object : undefined);
         return;
@@ -174,6 +174,11 @@ export function unitsOfIngress(key: ObjectKey, { rules, defaultBackend, notes }:
 
 export function ingressClassKey(name: string): ObjectKey {
   return objectKey("IngressClass", "", name);
+}
+
+/** `namespace/service`, in one piece as a key is, because it is kept for many. */
+export function serviceId(namespace: string, service: string): string {
+  return [namespace, service].join("/");
 }
 
 function byKey<Item>(items: ReadonlyMap<ObjectKey, Item>): readonly Item[] {

@@ -17,7 +17,7 @@ import { loadAssignmentName } from "../envoy/names.ts";
 import type { Digest, Draft, Resource } from "../envoy/resource.ts";
 import { hostDrafts } from "../envoy/scoped-routes.ts";
 import type * as ir from "../ir/ir.ts";
-import { objectFact, Store, type Touched } from "../store/store.ts";
+import { objectFact, Store, serviceId, type Touched } from "../store/store.ts";
 import type { Unit } from "../store/view.ts";
 import { MergedFindings } from "./merged-findings.ts";
 import { Readers, RecordingView } from "./recorded-reads.ts";
@@ -244,13 +244,13 @@ export class Translator {
   #holdEndpoints(port: ir.ServicePort): void {
     const draft = this.#loadAssignmentDraft(port);
     if (!this.#table.hold(this.#table.prepare(draft))) return;
-    this.#portsInUse.set(serviceId(port), draft.name, port);
+    this.#portsInUse.set(serviceId(port.namespace, port.service), draft.name, port);
   }
 
   #releaseEndpoints(port: ir.ServicePort): void {
     const name = loadAssignmentName(port);
     if (!this.#table.release({ type: "loadAssignment", name })) return;
-    this.#portsInUse.delete(serviceId(port), name);
+    this.#portsInUse.delete(serviceId(port.namespace, port.service), name);
   }
 
   /** The short road: endpoints go from the store into the table without a compilation. */
@@ -326,8 +326,4 @@ function replaceStatement<T>(
 /** The wildcard that stands for the host, as for others with the same ending. */
 function wildcardOf(unit: Unit): Unit {
   return unit.replace(/^[^.]*/, "*") as Unit;
-}
-
-function serviceId({ namespace, service }: ir.ServicePort): string {
-  return `${namespace}/${service}`;
 }
