@@ -12,6 +12,7 @@ import { SYSTEM_CLOCK } from "../kube/timer-clock.ts";
 import { FileSource } from "../sources/files.ts";
 import type { LoadBalancer } from "../status/reporter.ts";
 import { exposures } from "./exposures.ts";
+import { withSmallHeap } from "./small-heap.ts";
 import { type RunningWebhook, startWebhook, type WebhookSettings } from "./webhook.ts";
 
 export type ServeOptions = ControllerOptions & { readonly objects: ObjectSource };
@@ -56,7 +57,8 @@ export async function serve(options: ServeOptions): Promise<void> {
   for (const warning of exposures(options)) log.warn(warning);
   const { objects } = options;
   if (objects.kind === "files") {
-    const running = await startController(options, log, (listener) => new FileSource([objects.folder], listener));
+    const source: RunOptions["source"] = (listener) => new FileSource([objects.folder], withSmallHeap(listener));
+    const running = await startController(options, log, source);
     log.info({ ...portsOf(running), files: objects.folder }, "started");
     log.info({ reason: await stopped }, "stopping");
     await running.stop();
@@ -87,7 +89,7 @@ export async function serve(options: ServeOptions): Promise<void> {
       // Who has not read everything has nothing to say.
       election.start();
     };
-    return cluster.source({ ...listener, synced }, telemetry);
+    return cluster.source(withSmallHeap({ ...listener, synced }), telemetry);
   };
   const running = await startController(options, log, source, { status: cluster.status });
   const stop = async () => {
