@@ -51,23 +51,33 @@ const MAX_UNKNOWN_FIELDS = 1000;
 /** The longest key of an annotation: a prefix of 253 characters, a slash, a name of 63. */
 const MAX_KEY_LENGTH = 317;
 
+/** Where an object stands: in a field of another one, or in a list in such a field. */
+type Place = { readonly parent: ObjectReader; readonly key: string; readonly index?: number };
+
 export class ObjectReader {
-  readonly at: string;
   readonly #raw: Readonly<Record<string, unknown>>;
+  readonly #place: Place | undefined;
   readonly #collector: Collector;
   readonly #known: string[] = [];
 
-  private constructor(raw: Readonly<Record<string, unknown>>, at: string, collector: Collector) {
+  private constructor(raw: Readonly<Record<string, unknown>>, place: Place | undefined, collector: Collector) {
     this.#raw = raw;
-    this.at = at;
+    this.#place = place;
     this.#collector = collector;
+  }
+
+  /** Put together when it is asked for: nothing is the matter with most objects, and some have thousands of parts. */
+  get at(): string {
+    if (this.#place === undefined) return "";
+    const { parent, key, index } = this.#place;
+    return index === undefined ? parent.pathOf(key) : `${parent.pathOf(key)}[${index}]`;
   }
 
   /** A reader of a whole object, and the notes that it and its descendants will have collected once reading is over. */
   static open(raw: unknown, unknownField: UnknownFieldRule): { readonly reader: ObjectReader; readonly notes: Notes } {
     const collector = new Collector(unknownField);
     if (!isRecord(raw)) collector.add("faults", { at: "", reason: `must be an object, not ${nameOf(raw)}` });
-    return { reader: new ObjectReader(isRecord(raw) ? raw : {}, "", collector), notes: collector.notes };
+    return { reader: new ObjectReader(isRecord(raw) ? raw : {}, undefined, collector), notes: collector.notes };
   }
 
   fault(key: string, reason: string): void {
@@ -79,12 +89,13 @@ export class ObjectReader {
   }
 
   pathOf(key: string): string {
-    if (key === "") return this.at;
+    const { at } = this;
+    if (key === "") return at;
     // A path stands in sentences; a key of a megabyte does not have to.
     if (key.length > MAX_KEY_LENGTH) return this.pathOf(`${key.slice(0, MAX_KEY_LENGTH - 1)}…`);
     // Annotation keys hold dots and slashes; brackets keep such a path unambiguous.
-    if (!/^[A-Za-z0-9_-]+$/.test(key)) return `${this.at}[${JSON.stringify(key)}]`;
-    return this.at === "" ? key : `${this.at}.${key}`;
+    if (!/^[A-Za-z0-9_-]+$/.test(key)) return `${at}[${JSON.stringify(key)}]`;
+    return at === "" ? key : `${at}.${key}`;
   }
 
   /** Whether the key is there with a value; null counts as absent, as it does for the API server. */
@@ -119,16 +130,16 @@ export class ObjectReader {
 
   object(key: string): ObjectReader | undefined {
     const value = this.#typed(key, isRecord, "an object");
-    return value && new ObjectReader(value, this.pathOf(key), this.#collector);
+    return value && new ObjectReader(value, { parent: this, key }, this.#collector);
   }
 
   /** The items of a list, in their places: an item that is no object is noted and read as an empty one. */
   objects(key: string): readonly ObjectReader[] | undefined {
     const list = this.#typed(key, (value): value is unknown[] => Array.isArray(value), "a list");
-    return list?.map((item, i) => {
-      const at = `${this.pathOf(key)}[${i}]`;
-      if (!isRecord(item)) this.#collector.add("faults", { at, reason: `must be an object, not ${nameOf(item)}` });
-      return new ObjectReader(isRecord(item) ? item : {}, at, this.#collector);
+    return list?.map((item, index) => {
+      const reader = new ObjectReader(isRecord(item) ? item : {}, { parent: this, key, index }, this.#collector);
+      if (!isRecord(item)) reader.fault("", `must be an object, not ${nameOf(item)}`);
+      return reader;
     });
   }
 
@@ -155,9 +166,8 @@ export class ObjectReader {
 
   /** To be called when all known fields were read: notes every other key by the rule the object was opened with. */
   end(): void {
-    const known = new Set(this.#known);
     for (const key of Object.keys(this.#raw)) {
-      if (known.has(key) || this.#raw[key] === null) continue;
+      if (this.#known.includes(key) || this.#raw[key] === null) continue;
       const at = this.pathOf(key);
       const count = ++this.#collector.unknown;
       if (count > MAX_UNKNOWN_FIELDS) {
@@ -166,7 +176,7 @@ export class ObjectReader {
         if (count === MAX_UNKNOWN_FIELDS + 1) this.#collector.add("faults", { at, reason });
         return;
       }
-      const { refuse, reason } = this.#collector.unknownField({ key, at, known: [...known] });
+      const { refuse, reason } = this.#collector.unknownField({ key, at, known: [...new Set(this.#known)] });
       this.#collector.add(refuse ? "faults" : "warnings", { at, reason, unknown: true });
     }
   }

@@ -54,7 +54,9 @@ const FIELD_ORDER = [
 /** Problems of one object in the order of their fields. What is the matter with a Service is told at the first of them. */
 export function inDocumentOrder(problems: Iterable<Problem>): readonly Problem[] {
   const told = new Set<string>();
-  return [...problems].sort(compareFields).filter((problem) => {
+  const placed = Array.from(problems, (problem) => ({ problem, tokens: pathTokens(problem.at) }));
+  const sorted = placed.sort(compareFields).map(({ problem }) => problem);
+  return sorted.filter((problem) => {
     if (problem.subject.kind !== "service") return true;
     const id = JSON.stringify({ ...problem, at: "" });
     const isNew = !told.has(id);
@@ -63,9 +65,13 @@ export function inDocumentOrder(problems: Iterable<Problem>): readonly Problem[]
   });
 }
 
-function compareFields(a: Problem, b: Problem): number {
-  const left = pathTokens(a.at);
-  const right = pathTokens(b.at);
+/** A problem, and the parts of the path to its field. */
+type Placed = { readonly problem: Problem; readonly tokens: readonly Token[] };
+
+/** A place in a list is a number. */
+type Token = string | number;
+
+function compareFields({ problem: a, tokens: left }: Placed, { problem: b, tokens: right }: Placed): number {
   for (let i = 0; i < Math.max(left.length, right.length); i++) {
     const order = compareTokens(left[i], right[i]);
     if (order !== 0) return order;
@@ -74,16 +80,16 @@ function compareFields(a: Problem, b: Problem): number {
   return byClass || byCodeUnit(JSON.stringify(a), JSON.stringify(b));
 }
 
-function pathTokens(path: string): readonly string[] {
-  return path.match(/[^.[\]]+/g) ?? [];
+function pathTokens(path: string): readonly Token[] {
+  return (path.match(/[^.[\]]+/g) ?? []).map((token) => (/^\d+$/.test(token) ? Number(token) : token));
 }
 
-function compareTokens(a: string | undefined, b: string | undefined): number {
+function compareTokens(a: Token | undefined, b: Token | undefined): number {
   if (a === b) return 0;
   if (a === undefined || b === undefined) return a === undefined ? -1 : 1;
-  if (/^\d+$/.test(a) && /^\d+$/.test(b)) return Number(a) - Number(b);
-  const [left, right] = [FIELD_ORDER.indexOf(a), FIELD_ORDER.indexOf(b)];
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  const [left, right] = [FIELD_ORDER.indexOf(String(a)), FIELD_ORDER.indexOf(String(b))];
   if (left >= 0 && right >= 0) return left - right;
   if (left >= 0 || right >= 0) return left >= 0 ? -1 : 1;
-  return byCodeUnit(a, b);
+  return byCodeUnit(String(a), String(b));
 }
