@@ -19,7 +19,7 @@ export class Witness {
     for (const kind of KINDS) {
       // A kind that has just been defined is not there for a moment.
       const { metadata } = await eventually(() => admin.list(kind), PATIENCE_MS);
-      void witness.#listen(admin.watch(kind, undefined, { resourceVersion: metadata.resourceVersion }));
+      void witness.#listen(admin, kind, metadata.resourceVersion);
     }
     return witness;
   }
@@ -58,20 +58,30 @@ export class Witness {
     });
   }
 
-  async #listen(events: AsyncIterable<WatchEvent>): Promise<void> {
+  async #listen(admin: KubeAdmin, kind: string, version: string): Promise<void> {
+    let resourceVersion = version;
     try {
-      for await (const { type, object } of events) {
-        const atMs = performance.now();
-        const { name, resourceVersion } = object.metadata;
-        const what = `${name} ${type === "DELETED" ? "gone" : resourceVersion}`;
-        this.#heard.set(what, atMs);
-        this.#waiting.get(what)?.(atMs);
-        if (type === "DELETED" || isTold(object)) this.#untold.delete(name);
-        else this.#untold.add(name);
+      // The API server ends the watch of a client that is slow for a moment, as any may be on a busy machine.
+      for (;;) {
+        for await (const event of admin.watch(kind, undefined, { resourceVersion })) {
+          if (event.type === "ERROR") throw new Error(`a watch of the witness failed: ${JSON.stringify(event.object)}`);
+          resourceVersion = event.object.metadata.resourceVersion ?? resourceVersion;
+          this.#hear(event);
+        }
       }
     } catch (error) {
       this.#failure = error;
     }
+  }
+
+  #hear({ type, object }: WatchEvent): void {
+    const atMs = performance.now();
+    const { name, resourceVersion } = object.metadata;
+    const what = `${name} ${type === "DELETED" ? "gone" : resourceVersion}`;
+    this.#heard.set(what, atMs);
+    this.#waiting.get(what)?.(atMs);
+    if (type === "DELETED" || isTold(object)) this.#untold.delete(name);
+    else this.#untold.add(name);
   }
 }
 

@@ -91,13 +91,13 @@ export function decideIngressRoute(
   nowMs: number,
   { holdMs, laggardMs }: HoldOptions,
 ): Decision {
-  const write = (programmed: Condition | SeenCondition): Decision => {
-    const wished = [...wish.conditions, programmed];
-    if (isSaid(wish, wished, seen)) return { kind: "same" };
-    return { kind: "write", status: statusOf(wish, wished, seen, timeText(nowMs)) };
+  const isSaidWith = (programmed: Wished) => isSaid(wish, [...wish.conditions, programmed], seen);
+  const write = (programmed: Wished): Decision => {
+    if (isSaidWith(programmed)) return { kind: "same" };
+    return { kind: "write", status: statusOf(wish, [...wish.conditions, programmed], seen, timeText(nowMs)) };
   };
   if (wish.standing === "settled") return write(wish.programmed);
-  if (write(wish.programmed).kind === "same") return { kind: "same" };
+  if (isSaidWith(wish.programmed)) return { kind: "same" };
   if (unsettledMs < holdMs) return { kind: "wait", ms: holdMs - unsettledMs };
   const said = seen.conditions.find(({ type }) => type === "Programmed");
   const isOfThisGeneration =
