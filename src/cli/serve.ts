@@ -70,9 +70,11 @@ export async function serve(options: ServeOptions): Promise<void> {
   const { namespace: ownNamespace = "default" } = access;
   const isLeading = () => election.isLeading;
   let webhook: RunningWebhook | undefined;
+  let controller: RunningController | undefined;
   const cluster = new Cluster({ client, loadBalancer, instance, isLeading, log });
   const election = createElection({
     ...{ client, log, clock: SYSTEM_CLOCK, random: Math.random },
+    connected: () => controller?.xds.connected ?? 0,
     namespace: lease.namespace ?? ownNamespace,
     name: lease.name,
     // A container that is started again in its pod is somebody else.
@@ -92,6 +94,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     return cluster.source(withSmallHeap({ ...listener, synced }), telemetry);
   };
   const running = await startController(options, log, source, { status: cluster.status });
+  controller = running;
   const stop = async () => {
     // Nothing may be on its way any more when another replica begins.
     await cluster.stop();

@@ -1,6 +1,6 @@
 import type { KubeClient } from "../kube/client.ts";
 import { ApiError, ConnectionError } from "../kube/errors.ts";
-import { type ElectionReport, LeaderElector } from "../kube/lease.ts";
+import { type ElectionReport, LeaderElector, type Need } from "../kube/lease.ts";
 import type { TimerClock } from "../kube/timer-clock.ts";
 import type { Logger } from "./log.ts";
 
@@ -10,6 +10,8 @@ export type ElectionOptions = {
   readonly name: string;
   /** No other process has the same. */
   readonly identity: string;
+  /** How many Envoys are connected to this replica. */
+  readonly connected: () => number;
   readonly clock: TimerClock;
   readonly random: () => number;
   readonly onChange: (isLeading: boolean) => void;
@@ -19,6 +21,20 @@ export type ElectionOptions = {
 /** How often it fails before that is told: what the next attempt mends is no news. */
 const PATIENCE = 2;
 
+/** How long a leader without Envoys waits for one: a while longer than a restart of them takes. */
+const IDLE_MS = 30_000;
+
+/** Statuses tell whether the Envoys of the replica that leads have accepted everything: one that has some should lead. */
+function needOf({ connected, clock }: Pick<ElectionOptions, "connected" | "clock">): () => Need {
+  let idleSinceMs: number | undefined;
+  return () => {
+    const now = clock.monotonicMs();
+    idleSinceMs = connected() > 0 ? undefined : (idleSinceMs ?? now);
+    if (idleSinceMs === undefined) return "lead";
+    return now - idleSinceMs < IDLE_MS ? "neither" : "yield";
+  };
+}
+
 /** Takes part in the election from its `start` on, and tells the log of it. */
 export function createElection(options: ElectionOptions): LeaderElector {
   const { namespace, name, identity, log } = options;
@@ -26,6 +42,7 @@ export function createElection(options: ElectionOptions): LeaderElector {
   const tellTrouble = troubleTeller(options);
   return new LeaderElector({
     ...options,
+    need: needOf(options),
     onChange: (isLeading) => {
       if (isLeading) log.info({ lease, identity }, "leading: this replica writes statuses");
       else log.info({ lease, identity }, "not leading any more: this replica writes no statuses");
@@ -34,6 +51,8 @@ export function createElection(options: ElectionOptions): LeaderElector {
     observer: (report) => {
       tellTrouble(report);
       if (report.kind === "other") log.info({ lease, holder: report.holder }, "another replica has the Lease");
+      if (report.kind === "yielded")
+        log.info({ lease, to: report.to }, "no Envoy is connected here: handing over to a replica that has one");
       if (report.kind === "created") {
         log.info(
           { lease, waitMs: report.waitMs },
@@ -51,6 +70,7 @@ function troubleTeller({ namespace, name, log }: ElectionOptions): (report: Elec
     switch (report.kind) {
       case "other":
       case "created":
+      case "yielded":
         return;
       case "trouble": {
         failures++;

@@ -1,6 +1,6 @@
 import type { KubeClient } from "./client.ts";
 import { ApiError, ConnectionError } from "./errors.ts";
-import { decodeLease, heldLease, type LeaseRecord, newLease, releasedLease } from "./lease-record.ts";
+import { decodeLease, heldLease, type LeaseRecord, newLease, releasedLease, wantedLease } from "./lease-record.ts";
 import { resourcePath } from "./resource-path.ts";
 import type { TimerClock } from "./timer-clock.ts";
 
@@ -33,7 +33,15 @@ export type ElectionReport =
   /** Somebody else has the Lease, and did not have it before. */
   | { readonly kind: "other"; readonly holder: string }
   /** There was no Lease. Whoever led by one that was deleted may do so for a while. */
-  | { readonly kind: "created"; readonly waitMs: number };
+  | { readonly kind: "created"; readonly waitMs: number }
+  /** Somebody who has something to lead for has asked for the Lease. */
+  | { readonly kind: "yielded"; readonly to: string };
+
+/**
+ * What a process wants with the lead: it has something to lead for (`lead`), or has had nothing for a while (`yield`), and
+ * whoever leads without a need for it hands over to who has one.
+ */
+export type Need = "lead" | "neither" | "yield";
 
 export type LeaderElectorOptions = {
   readonly client: Pick<KubeClient, "request">;
@@ -41,6 +49,8 @@ export type LeaderElectorOptions = {
   readonly name: string;
   /** No other process has the same, not even a later one in the same pod. */
   readonly identity: string;
+  /** Asked at each attempt. */
+  readonly need: () => Need;
   readonly timings?: ElectionTimings;
   readonly clock: TimerClock;
   /** From 0 up to 1. */
@@ -75,6 +85,9 @@ const MAX_LOOKS = 4;
  * - A Lease may have been deleted under a leader, who puts another in its place if it still leads when it hears that it has.
  *   A new Lease of anybody else is no lead: its maker, too, has to see it stand still.
  * - Who has not led by a Lease does not release it: what is free is taken at once.
+ *
+ * A leader that has nothing to lead for says so in the Lease. Another that has asks for it there, once, and the leader
+ * releases it.
  *
  * A machine all of whose clocks stood still, such as a paused guest, does not know it before its next renewal fails.
  */
@@ -162,12 +175,16 @@ export class LeaderElector {
 
   /** One attempt: does what is to be done about the Lease as it stands. */
   async #advance(): Promise<void> {
+    const need = this.#options.need();
     for (let looks = 1; ; looks++) {
       const known = looks === 1 ? this.#ownLease() : undefined;
       const seen = known ?? (await this.#look());
       try {
-        if (seen.lease === undefined) await this.#create(seen);
-        else if (this.#isOurs(seen.lease) || this.#isFree(seen.lease, seen.sinceMs)) await this.#hold(seen.lease);
+        const { lease } = seen;
+        if (lease === undefined) await this.#create(seen, need);
+        else if (this.#isOurs(lease) && lease.wantedBy !== "" && need === "yield") await this.#yield(lease);
+        else if (this.#isOurs(lease) || this.#isFree(lease, seen.sinceMs, need)) await this.#hold(lease, need);
+        else if (lease.isIdle && lease.wantedBy === "" && need === "lead") await this.#want(lease);
         return;
       } catch (error) {
         const status = error instanceof ApiError ? error.status : undefined;
@@ -192,14 +209,14 @@ export class LeaderElector {
     }
   }
 
-  async #create({ sinceMs }: Seen): Promise<void> {
+  async #create({ sinceMs }: Seen, need: Need): Promise<void> {
     const { namespace, name, clock, observer } = this.#options;
     const { leaseMs, retryMs } = this.#timings;
     // A leader would put a new one in its place.
     const isPatient = this.#holder !== "" && clock.monotonicMs() - sinceMs < 2 * retryMs;
     if (isPatient && !this.isLeading) return;
     const renewed = this.#moment();
-    const lease = await this.#write("POST", newLease(namespace, name, this.#holding(renewed)));
+    const lease = await this.#write("POST", newLease(namespace, name, this.#holding(renewed, need)));
     // Only now: had the answer taken longer than the lead lasted, another might have come and gone meanwhile.
     if (this.isLeading) this.#claim = { uid: lease.uid, renewed };
     else observer?.({ kind: "created", waitMs: leaseMs });
@@ -207,12 +224,25 @@ export class LeaderElector {
   }
 
   /** It is the start of this that counts, even if the answer comes late. */
-  async #hold(lease: LeaseRecord): Promise<void> {
+  async #hold(lease: LeaseRecord, need: Need): Promise<void> {
     const renewed = this.#moment();
-    const written = await this.#write("PUT", heldLease(lease, this.#holding(renewed)));
+    const written = await this.#write("PUT", heldLease(lease, this.#holding(renewed, need)));
     if (written.uid !== lease.uid) throw new ConnectionError("garbled", "the answer is another Lease");
     this.#claim = { uid: written.uid, renewed };
     this.#see(written);
+  }
+
+  async #want(lease: LeaseRecord): Promise<void> {
+    this.#see(await this.#send("PUT", wantedLease(lease, this.#options.identity)));
+  }
+
+  /** Stops leading before anybody can read that the Lease is free. Who asked for it is left in it. */
+  async #yield(lease: LeaseRecord): Promise<void> {
+    const { clock, observer } = this.#options;
+    this.#claim = undefined;
+    this.#tell();
+    observer?.({ kind: "yielded", to: lease.wantedBy });
+    this.#see(await this.#send("PUT", releasedLease(lease, clock.now())));
   }
 
   async #release(): Promise<void> {
@@ -270,9 +300,11 @@ export class LeaderElector {
     return this.#claim?.uid === uid && holder === this.#options.identity;
   }
 
-  #isFree({ holder, durationMs }: LeaseRecord, sinceMs: number): boolean {
+  #isFree({ holder, durationMs, wantedBy }: LeaseRecord, sinceMs: number, need: Need): boolean {
     const stillMs = this.#options.clock.monotonicMs() - sinceMs;
-    return holder === "" || stillMs >= Math.max(this.#timings.leaseMs, durationMs);
+    // What was handed over is not taken back at once.
+    const isForAnother = wantedBy !== "" && wantedBy !== this.#options.identity && need === "yield";
+    return (holder === "" && !isForAnother) || stillMs >= Math.max(this.#timings.leaseMs, durationMs);
   }
 
   #leadsForMs(): number {
@@ -296,8 +328,9 @@ export class LeaderElector {
     onChange(isLeading);
   }
 
-  #holding({ wallMs }: Moment) {
-    return { identity: this.#options.identity, durationMs: this.#timings.leaseMs, nowMs: wallMs };
+  #holding({ wallMs }: Moment, need: Need) {
+    const isIdle = need === "yield";
+    return { identity: this.#options.identity, durationMs: this.#timings.leaseMs, nowMs: wallMs, isIdle };
   }
 
   #moment(): Moment {

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeEach, describe, expect, test } from "vitest";
 import { KubeClient } from "../../src/kube/client.ts";
 import { DeclaredCredentials, fixedText } from "../../src/kube/credentials.ts";
-import { type ElectionReport, type ElectionTimings, LeaderElector } from "../../src/kube/lease.ts";
+import { type ElectionReport, type ElectionTimings, LeaderElector, type Need } from "../../src/kube/lease.ts";
 import { eventually } from "../envoy/harness.ts";
 import { adminOf, startApiServer, tokenBoundTo } from "../parts/api-server.ts";
 import { deployed } from "../parts/deploy.ts";
@@ -52,7 +52,7 @@ afterEach(async () => {
 
 function start(
   identity: string,
-  { server = sharedServer(), token = sharedServer().adminToken, skewMs = 0 }: Options = {},
+  { server = sharedServer(), token = sharedServer().adminToken, skewMs = 0, need = "neither" }: Options = {},
 ): Elector {
   const client = new KubeClient(
     {
@@ -76,6 +76,7 @@ function start(
     namespace,
     name: NAME,
     identity,
+    need: () => need,
     timings: TIMINGS,
     clock: {
       now: () => Date.now() + skewMs,
@@ -105,7 +106,7 @@ function start(
   return one;
 }
 
-type Options = { readonly server?: Server; readonly token?: string; readonly skewMs?: number };
+type Options = { readonly server?: Server; readonly token?: string; readonly skewMs?: number; readonly need?: Need };
 
 /** A Lease that nobody holds, so that nobody waits. */
 async function freeLease(admin: KubeAdmin = cluster): Promise<void> {
@@ -134,6 +135,20 @@ async function attempts(elector: Elector, ms: number): Promise<void> {
 }
 
 describe("two replicas and an API server", () => {
+  test("one that has nothing to lead for hands over to one that has", async () => {
+    await freeLease();
+    const a = start("a", { need: "yield" });
+    await leads(a);
+    const b = start("b", { need: "lead" });
+    await leads(b);
+    await attempts(a, 2 * TIMINGS.leaseMs);
+    expect(kinds(a)).toEqual(["yielded", "other"]);
+    expect(b.changes).toHaveLength(1);
+    const { metadata } = (await cluster.get({ kind: "Lease", namespace, name: NAME })) ?? { metadata: {} };
+    expect(metadata).not.toHaveProperty("annotations.isoline/idle");
+    expect(metadata).not.toHaveProperty("annotations.isoline/wanted-by");
+  });
+
   test("one leads, and hands over when it stops", async () => {
     await freeLease();
     const a = start("a");

@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
-import { eventually } from "../envoy/harness.ts";
+import { eventually, startEnvoy } from "../envoy/harness.ts";
+import { describeWithEnvoy } from "../envoy/suite.ts";
 import { type ApiServer, adminOf, kubeconfig, serviceAccountToken, startApiServer } from "../parts/api-server.ts";
 import { deployed, installDefinitions } from "../parts/deploy.ts";
 import type { KubeAdmin } from "../parts/kube-admin.ts";
@@ -14,6 +15,8 @@ const ROUTE = { kind: "IngressRoute", namespace: NAMESPACE, name: "web" } as con
 /** Without a wait for the Lease to run out, which takes 15 s. */
 const SOON_MS = 10_000;
 const LEASE_MS = 15_000;
+/** How long a leader waits for an Envoy before it looks for somebody who has one. */
+const IDLE_MS = 30_000;
 
 /** One of its own: whoever leads writes to every object there is. */
 let server: ApiServer;
@@ -103,3 +106,27 @@ test("one replica writes statuses; another does when that stops, or is killed", 
   expect(await transitions()).toBe(3);
   for (const { lines } of [a, b, c]) expect(lines.filter(({ level }) => level >= 50)).toEqual([]);
 }, 90_000);
+
+describeWithEnvoy("replicas of which one has an Envoy", (binary) => {
+  test("come to be led by that one, so that it is known what Envoy has accepted", async () => {
+    const a = start("pod-a");
+    await eventually(() => isLeading(a), LEASE_MS + SOON_MS);
+    const b = start("pod-b");
+    await eventually(() => b.lines.some(({ holder }) => String(holder).startsWith("pod-a_")), SOON_MS);
+    const xdsPort = Number(b.lines.find(({ msg }) => msg === "started")?.xds);
+    const envoy = await startEnvoy({ binary, xdsPort });
+    try {
+      await told(await edit(4), SOON_MS);
+      const programmed = async () => {
+        const { conditions = [] } = Object((await admin.get(ROUTE))?.status);
+        return Object(conditions.find((condition: unknown) => Object(condition).type === "Programmed")).reason;
+      };
+      expect(await programmed()).toBe("NoEnvoy");
+      await eventually(async () => (await programmed()) === "Accepted", IDLE_MS + 2 * SOON_MS);
+      expect([await isLeading(a), await isLeading(b)]).toEqual([false, true]);
+      expect(a.lines.some(({ msg }) => msg.includes("handing over"))).toBe(true);
+    } finally {
+      await envoy.stop();
+    }
+  }, 120_000);
+});

@@ -11,6 +11,7 @@ let timeline: Timeline;
 let lines: string[];
 let changes: boolean[];
 let answer: (request: KubeRequest) => unknown;
+let envoys: number;
 
 beforeEach(() => {
   leases = new ModelLeases();
@@ -18,6 +19,7 @@ beforeEach(() => {
   timeline = new Timeline();
   lines = [];
   changes = [];
+  envoys = 0;
   answer = (request) => leases.handle(request);
 });
 
@@ -32,6 +34,7 @@ function election(): LeaderElector {
       monotonicMs: () => timeline.nowMs,
       after: (ms, work) => timeline.after(ms, work),
     },
+    connected: () => envoys,
     random: () => 0,
     onChange: (isLeading) => changes.push(isLeading),
     log: createLog({ level: "info", format: "text" }, (line) => lines.push(line.slice(line.indexOf(" ") + 1, -1))),
@@ -115,3 +118,29 @@ test("a namespace that is not there is told of", async () => {
 function refusal(status: number): ApiError {
   return new ApiError({ message: "no", status, reason: "", causes: [], retryAfterMs: undefined });
 }
+
+test("a leader says that it has no Envoys when it had none for half a minute, and hands over if it is asked", async () => {
+  envoys = 1;
+  await started();
+  const annotations = () => leases.lease?.metadata.annotations;
+  await timeline.pass(60_000);
+  expect(annotations()).toEqual({});
+  envoys = 0;
+  await timeline.pass(28_000);
+  expect(annotations()).toEqual({});
+  envoys = 1;
+  await timeline.pass(10_000);
+  envoys = 0;
+  await timeline.pass(28_000);
+  expect(annotations()).toEqual({});
+  await timeline.pass(6_000);
+  expect(annotations()).toEqual({ "isoline/idle": "true" });
+  const { metadata, spec } = leases.lease ?? { metadata: {} };
+  leases.put({
+    metadata: { ...metadata, annotations: { ...Object(annotations()), "isoline/wanted-by": "pod_2" } },
+    spec,
+  });
+  await timeline.pass(3_000);
+  expect(changes).toEqual([true, false]);
+  expect(lines.at(-1)).toContain("no Envoy is connected here: handing over to a replica that has one");
+});

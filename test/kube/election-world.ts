@@ -1,6 +1,12 @@
 import type { KubeRequest } from "../../src/kube/client.ts";
 import { ApiError, ConnectionError } from "../../src/kube/errors.ts";
-import { ELECTION_TIMINGS, type ElectionReport, type ElectionTimings, LeaderElector } from "../../src/kube/lease.ts";
+import {
+  ELECTION_TIMINGS,
+  type ElectionReport,
+  type ElectionTimings,
+  LeaderElector,
+  type Need,
+} from "../../src/kube/lease.ts";
 
 export const NAMESPACE = "isoline";
 export const NAME = "leader";
@@ -126,6 +132,7 @@ type Direction = "requests" | "answers";
 /** A process with an elector, clocks of its own, and a network that may fail. */
 export class Replica {
   readonly elector: LeaderElector;
+  need: Need = "neither";
   /** What `onChange` was told. */
   readonly changes: boolean[] = [];
   readonly reports: ElectionReport[] = [];
@@ -158,6 +165,7 @@ export class Replica {
         monotonicMs: () => 1e6 + (timeline.nowMs - this.#frozenMs()) * this.#options.rate,
         after: (ms, work) => timeline.after(ms / this.#options.rate, () => this.#happens(work)),
       },
+      need: () => this.need,
       random: this.#options.random,
       timings: this.#options.timings,
       onChange: (isLeading) => this.changes.push(isLeading),

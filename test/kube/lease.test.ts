@@ -50,6 +50,81 @@ async function leadsFor(leader: Replica): Promise<number> {
   return timeline.nowMs - startMs;
 }
 
+describe("a leader that has nothing to lead for", () => {
+  test("hands over to one that has, and does not take it back", async () => {
+    const [a, b] = await leaderAndOther();
+    a.need = "yield";
+    b.need = "lead";
+    await timeline.pass(3 * SOON_MS);
+    expect([a.isLeading, b.isLeading]).toEqual([false, true]);
+    await timeline.pass(3 * LEASE_MS);
+    expect([a.changes, b.changes]).toEqual([[true, false], [true]]);
+    expect(leases.lease?.metadata.annotations).toEqual({});
+  });
+
+  test("stops before anybody can know that it has released the Lease, however late it is told so itself", async () => {
+    const isReleased = () => leases.lease?.spec?.holderIdentity === "";
+    const a = await started("a", { delayMs: (to) => (to === "answers" && isReleased() ? 4000 : 5) });
+    const b = await started("b");
+    a.need = "yield";
+    b.need = "lead";
+    await timeline.pass(2 * LEASE_MS, () => expect(a.isLeading && b.isLeading).toBe(false));
+    expect([a.changes, b.changes]).toEqual([[true, false], [true]]);
+  });
+
+  test("goes on where nobody else has, and is asked nothing", async () => {
+    const [a, b] = await leaderAndOther();
+    a.need = "yield";
+    await timeline.pass(LEASE_MS);
+    b.need = "yield";
+    await timeline.pass(LEASE_MS);
+    expect(a.changes).toEqual([true]);
+    expect(b.changes).toEqual([]);
+    expect(new Set(leases.requests.map(({ method }) => method))).toEqual(new Set(["GET", "PUT"]));
+    expect(leases.lease?.metadata.annotations).toEqual({ "isoline/idle": "true" });
+  });
+
+  test("is asked once, and goes on if it has something again", async () => {
+    const [a, b] = await leaderAndOther();
+    a.need = "yield";
+    b.need = "lead";
+    await eventuallyAnnotated("isoline/wanted-by");
+    a.need = "lead";
+    await timeline.pass(2 * LEASE_MS);
+    expect(a.changes).toEqual([true]);
+    expect(leases.lease?.metadata.annotations).toEqual({});
+  });
+
+  test("hands over to nobody who has nothing either", async () => {
+    const [a, c] = await leaderAndOther();
+    // It comes after the one that wants nothing.
+    const b = await started("c");
+    a.need = "yield";
+    c.need = "yield";
+    b.need = "lead";
+    await timeline.pass(LEASE_MS);
+    expect([a.isLeading, b.isLeading, c.changes]).toEqual([false, true, []]);
+  });
+
+  test("leads again when the other one is gone before it could take the Lease", async () => {
+    const [a, b] = await leaderAndOther();
+    a.need = "yield";
+    b.need = "lead";
+    await eventuallyAnnotated("isoline/wanted-by");
+    b.crash();
+    await timeline.pass(SOON_MS);
+    expect(a.isLeading).toBe(false);
+    await timeline.pass(LEASE_MS + SOON_MS);
+    expect(a.isLeading).toBe(true);
+  });
+});
+
+async function eventuallyAnnotated(name: string): Promise<void> {
+  const annotated = () => Object.keys(Object(leases.lease?.metadata.annotations)).includes(name);
+  for (let i = 0; i < 1000 && !annotated(); i++) await timeline.pass(10);
+  expect(annotated()).toBe(true);
+}
+
 describe("taking the Lease", () => {
   test("one that nobody holds is taken at once", async () => {
     const a = await started("a");

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ELECTION_TIMINGS, type ElectionTimings } from "../../src/kube/lease.ts";
+import { ELECTION_TIMINGS, type ElectionTimings, type Need } from "../../src/kube/lease.ts";
 import { ModelLeases, Replica, Timeline } from "../kube/election-world.ts";
 import { RUNS, SEEDS } from "./worlds.ts";
 
@@ -9,6 +9,7 @@ type Who = 0 | 1 | 2 | "leader";
 
 type What =
   | { readonly kind: "crash" | "stop" | "start" | "wake" | "delete" | "touch" | "accept" }
+  | { readonly kind: "need"; readonly need: Need }
   | { readonly kind: "sleep"; readonly what: "process" | "machine" }
   | { readonly kind: "partition"; readonly requests: boolean; readonly answers: boolean }
   | { readonly kind: "setClock"; readonly byMs: number }
@@ -20,9 +21,15 @@ const hours = fc.integer({ min: -3, max: 3 }).map((count) => count * 3_600_000);
 const seconds = fc.integer({ min: -20, max: 20 }).map((count) => count * 1000);
 const slowness = fc.constantFrom(10, 10, 3000, 12_000);
 
+const need = fc.constantFrom<Need[]>("lead", "neither", "yield");
+
 const what: fc.Arbitrary<What> = fc.oneof(
   fc.record({ kind: fc.constantFrom("crash", "stop", "touch", "delete", "delete") }),
   { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom("start", "wake", "accept") }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant("need"), need }),
+  },
   fc.record({ kind: fc.constant("sleep"), what: fc.constantFrom("process", "machine") }),
   {
     weight: 3,
@@ -65,6 +72,8 @@ const story = fc.record({
   /** A machine that sleeps and has its time of day set back has no clock left that says so. */
   machines: fc.constantFrom("sleep", "are set"),
   beginning: fc.constantFrom("no Lease", "a free Lease"),
+  /** Of the replicas, from their start on. */
+  needs: fc.tuple(need, need, need),
   chance: fc.nat(),
 });
 type Story = typeof story extends fc.Arbitrary<infer T> ? T : never;
@@ -80,6 +89,8 @@ describe.each(SEEDS)("laws of the election, SEED=%i", (seed) => {
         const [leader, ...others] = cluster.replicas.filter(({ isLeading }) => isLeading);
         expect(leader, "nobody leads").toBeDefined();
         expect(others).toEqual([]);
+        const isNeeded = cluster.replicas.some(({ need }) => need === "lead");
+        if (isNeeded) expect(leader?.need, "who leads without a need does so beside one who has it").not.toBe("yield");
         for (const { changes, isLeading } of cluster.replicas) {
           expect(changes).toEqual(changes.map((_, at) => at % 2 === 0));
           expect(changes.at(-1) ?? false).toBe(isLeading);
@@ -163,6 +174,9 @@ class Cluster {
       case "setClock":
         replica.setClock(this.#story.machines === "sleep" ? Math.abs(what.byMs) : what.byMs);
         return;
+      case "need":
+        replica.need = what.need;
+        return;
       case "delete":
         this.#leases.remove();
         return;
@@ -192,6 +206,7 @@ class Cluster {
       timings,
       ...clocks[slot],
     });
+    replica.need = this.#story.needs[slot] ?? "neither";
     replica.elector.start();
     return replica;
   }
