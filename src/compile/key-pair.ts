@@ -1,4 +1,5 @@
 import type { SecretText } from "../api/secret-text.ts";
+import type { Authorities } from "../ir/ir.ts";
 
 /**
  * What compile asks about the contents of Secrets. Answers come from a library of the platform, so compile is given
@@ -24,7 +25,7 @@ export type KeyPair =
     }
   | { readonly ok: false; readonly reason: string };
 
-/** Certificates of authorities to trust: PEM blocks and nothing else; or why Envoy would not take them. */
+/** Certificates of authorities to trust: PEM blocks and nothing else, each once; or why they are not handed to Envoy. */
 export type CaBundle =
-  | { readonly ok: true; readonly bundlePem: string }
+  | { readonly ok: true; readonly authorities: Authorities }
   | { readonly ok: false; readonly reason: string };

@@ -63,6 +63,12 @@ export type Fact =
     }
   | { readonly code: "ExternalNameInvalid"; readonly externalName: string }
   | { readonly code: "ExternalNameIsLoopback"; readonly externalName: string }
+  | {
+      readonly code: "AuthoritiesTooLarge";
+      readonly namespace: string;
+      readonly bytes: number;
+      readonly maxBytes: number;
+    }
   | { readonly code: "DelegateIsRoot"; readonly delegate: ObjectKey }
   | { readonly code: "IngressHostInvalid"; readonly host: string; readonly reason: string }
   | { readonly code: "IngressPathInvalid"; readonly reason: string }
@@ -144,6 +150,7 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   ServicePortNotFound: "B",
   ExternalNameInvalid: "B",
   ExternalNameIsLoopback: "B",
+  AuthoritiesTooLarge: "B",
   DelegateIsRoot: "B",
   IngressHostInvalid: "B",
   IngressPathInvalid: "B",
@@ -278,6 +285,8 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
         : `externalName ${quoted(fact.externalName)} is not a DNS name or an IP address`;
     case "ExternalNameIsLoopback":
       return `externalName ${quoted(fact.externalName)} leads to the proxy itself, which is not allowed`;
+    case "AuthoritiesTooLarge":
+      return `its caSecret brings the certificates that namespace ${quoted(fact.namespace)} trusts below this host to ${inKib(fact.bytes)} KiB, and ${inKib(fact.maxBytes)} are the most; each use of a Service holds its own copy, so leave certificates out of ca.crt, or use fewer subject names and health checks`;
     case "DelegateIsRoot":
       return `delegates to ${quoted(shortName(fact.delegate))}, which has a virtualhost and so is a root itself; a delegated IngressRoute has none`;
     case "FieldIgnored":
@@ -345,6 +354,10 @@ export function withheld(problem: Problem): string | undefined {
   const reason =
     problem.code === "TlsSecretUnusable" || problem.code === "IngressTlsUnusable" ? problem.reason : undefined;
   return reason?.isForeign ? shorten(printable(reason.text), MAX_SENTENCE) : undefined;
+}
+
+function inKib(bytes: number): number {
+  return Math.ceil(bytes / 1024);
 }
 
 function describePath(steps: readonly string[], omitted: number): string {

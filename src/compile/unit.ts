@@ -3,6 +3,7 @@ import { type ObjectKey, objectKey } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
 import type * as ir from "../ir/ir.ts";
 import type { Unit, View } from "../store/view.ts";
+import { AuthorityBudget } from "./authority-budget.ts";
 import { Findings } from "./findings.ts";
 import { compileIngresses } from "./ingress/host.ts";
 import { besideRoot } from "./ingress/merge.ts";
@@ -86,6 +87,7 @@ function compileRoot(
   const context = {
     view,
     options,
+    authorities: new AuthorityBudget(),
     isSecure: tls !== undefined,
     report: findings.report.bind(findings),
     reach: findings.reach.bind(findings),

@@ -78,7 +78,9 @@ function compileValidation(
   }
   const authority = view.secret(namespace, caSecret)?.authority;
   const bundle = authority && readCertificates.caBundle(authority);
-  return bundle?.ok ? { authoritiesPem: bundle.bundlePem, subjectName: subjectName.toLowerCase() } : unusable();
+  if (bundle === undefined) return unusable();
+  if (!bundle.ok) return unusable(`secret "${caSecret}" is misconfigured: ${bundle.reason}`);
+  return { authorities: bundle.authorities, subjectName: subjectName.toLowerCase() };
 }
 
 /** What a validation lacks by itself, as the rest of a sentence; undefined if nothing. */

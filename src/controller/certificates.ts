@@ -16,6 +16,9 @@ type Extension = { readonly id: string; readonly value: Uint8Array };
 
 export const CERTIFICATE = "CERTIFICATE";
 
+/** Of a host's certificates in PEM, which are there once for each host. Clients take about 100 KB in DER, most less. */
+export const MAX_CHAIN_BYTES: number = 64 * 1024;
+
 const ID = {
   ecKey: "1.2.840.10045.2.1",
   commonName: "2.5.4.3",

@@ -7,9 +7,11 @@ import {
   certificateBlocks,
   dnsNames,
   leafFault,
+  MAX_CHAIN_BYTES,
   readCertificate,
 } from "./certificates.ts";
 import type { DerValue } from "./der.ts";
+import { digest } from "./digest.ts";
 import { type PemBlock, readPem, writePem } from "./pem.ts";
 import { publicKeyFault, rewriteKey } from "./private-keys.ts";
 import { readUsualKeyPair } from "./usual-key-pairs.ts";
@@ -30,6 +32,13 @@ export function readAnyKeyPair(certificate: SecretText, key: SecretText): KeyPai
   if (!chain.ok) return chain;
   const [leaf] = chain.certificates;
   if (leaf === undefined) return refuse("tls.crt holds no certificate");
+  const chainPem = pemOf(chain.certificates);
+  if (chainPem.length > MAX_CHAIN_BYTES) {
+    return refuse(
+      `the certificates in tls.crt have ${inKib(chainPem.length)} KiB, and ${inKib(MAX_CHAIN_BYTES)} are the most: ` +
+        "keep the host's own and those that lead to its authority",
+    );
+  }
   const fault = keyFault(leaf) ?? leafFault(leaf);
   if (fault !== undefined) return refuse(`the certificate in tls.crt ${fault}`);
 
@@ -44,7 +53,7 @@ export function readAnyKeyPair(certificate: SecretText, key: SecretText): KeyPai
   if (keyDer === undefined) return refuse("the key in tls.key contradicts itself");
   return {
     ok: true,
-    chainPem: pemOf(chain.certificates),
+    chainPem,
     keyPem: new SecretText(writePem("PRIVATE KEY", keyDer)),
     dnsNames: dnsNames(leaf),
     notBeforeMs: leaf.notBeforeMs,
@@ -52,23 +61,53 @@ export function readAnyKeyPair(certificate: SecretText, key: SecretText): KeyPai
   };
 }
 
+/**
+ * Envoy keeps each cluster's authorities by themselves, in about four times these bytes. All public authorities together
+ * are 220 KB.
+ */
+const MAX_BUNDLE_BYTES = 256 * 1024;
+
+/** In DER. Certificates of authorities have about 1 KB; what makes one large is an extension that nobody reads. */
+const MAX_AUTHORITY_BYTES = 16 * 1024;
+
 export function readCaBundle(authority: SecretText): CaBundle {
-  const chain = readChain(authority.reveal(), "ca.crt");
-  if (!chain.ok) return chain;
-  if (chain.certificates.length === 0) return refuse("ca.crt holds no certificate");
-  return { ok: true, bundlePem: pemOf(chain.certificates) };
+  const blocks = certificateBlocks(authority.reveal());
+  if (blocks === undefined) return refuse("ca.crt holds a PEM block that has no proper end");
+  const large = blocks.findIndex((der) => der !== undefined && der.length > MAX_AUTHORITY_BYTES);
+  if (large >= 0) {
+    return refuse(
+      `certificate number ${large + 1} in ca.crt has more than ${MAX_AUTHORITY_BYTES / 1024} KiB, leave it out`,
+    );
+  }
+  const pem = [...new Set(blocks.map((der) => der && writePem(CERTIFICATE, der)))].join("");
+  if (pem.length > MAX_BUNDLE_BYTES) {
+    return refuse(
+      `the certificates in ca.crt have ${inKib(pem.length)} KiB, and ${MAX_BUNDLE_BYTES / 1024} are the most: ` +
+        "leave out those that issue nothing for the backend",
+    );
+  }
+  const certificates = readAll(blocks, "ca.crt");
+  if (!certificates.ok) return certificates;
+  if (pem === "") return refuse("ca.crt holds no certificate");
+  return { ok: true, authorities: { id: digest(pem), pem } };
+}
+
+function inKib(bytes: number): number {
+  return Math.ceil(bytes / 1024);
 }
 
 type Refusal = { readonly ok: false; readonly reason: string };
 
 type Parsed = Certificate & { readonly x509: X509Certificate };
 
-function readChain(
-  text: string,
-  where: string,
-): Refusal | { readonly ok: true; readonly certificates: readonly Parsed[] } {
+type Chain = { readonly ok: true; readonly certificates: readonly Parsed[] };
+
+function readChain(text: string, where: string): Refusal | Chain {
   const blocks = certificateBlocks(text);
-  if (blocks === undefined) return refuse(`${where} holds a PEM block that has no proper end`);
+  return blocks === undefined ? refuse(`${where} holds a PEM block that has no proper end`) : readAll(blocks, where);
+}
+
+function readAll(blocks: readonly (Buffer | undefined)[], where: string): Refusal | Chain {
   const certificates: Parsed[] = [];
   for (const [i, der] of blocks.entries()) {
     const certificate = der && readCertificate(der);

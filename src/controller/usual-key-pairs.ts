@@ -6,6 +6,7 @@ import {
   certificateBlocks,
   dnsNames,
   leafFault,
+  MAX_CHAIN_BYTES,
   readCertificate,
 } from "./certificates.ts";
 import { type DerValue, isOid, TAG } from "./der.ts";
@@ -33,6 +34,7 @@ export function readUsualKeyPair(certificate: SecretText, key: SecretText): KeyP
     if (each === undefined) return undefined;
     chainPem += writePem(CERTIFICATE, each.der);
   }
+  if (chainPem.length > MAX_CHAIN_BYTES) return undefined;
   const { notBeforeMs, notAfterMs } = leaf;
   const keyPem = new SecretText(writePem("PRIVATE KEY", keyDer));
   return { ok: true, chainPem, keyPem, dnsNames: dnsNames(leaf), notBeforeMs, notAfterMs };

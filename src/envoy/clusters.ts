@@ -183,9 +183,9 @@ function tlsTransportSocket({ sni, alpn, validation }: ir.UpstreamTls): NonNulla
   };
 }
 
-function validationContext({ authoritiesPem, subjectName }: ir.UpstreamValidation): ValidationContext {
+function validationContext({ authorities, subjectName }: ir.UpstreamValidation): ValidationContext {
   return {
-    trustedCa: { specifier: { case: "inlineString", value: authoritiesPem } },
+    trustedCa: { specifier: { case: "inlineString", value: authorities.pem } },
     matchTypedSubjectAltNames: [
       {
         sanType: SubjectAltNameMatcher_SanType.DNS,

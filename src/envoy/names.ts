@@ -1,3 +1,4 @@
+import { clusterIdentity } from "../ir/cluster-identity.ts";
 import type * as ir from "../ir/ir.ts";
 import type { Digest } from "./resource.ts";
 
@@ -78,7 +79,7 @@ export const REDIRECT = "redirect";
  */
 export function clusterName(cluster: ir.Cluster, digest: Digest): string {
   const { namespace, name, port } = cluster.service;
-  return joined(namespace, name, port, digest(JSON.stringify(cluster)).slice(0, 16));
+  return joined(namespace, name, port, digest(clusterIdentity(cluster)).slice(0, 16));
 }
 
 /** The cluster that a share of traffic goes to. */

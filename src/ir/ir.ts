@@ -133,8 +133,11 @@ export type UpstreamTls = {
   readonly validation: UpstreamValidation | undefined;
 };
 
-/** The backend must show a certificate for this name, issued by one of these authorities (PEM). */
-export type UpstreamValidation = { readonly authoritiesPem: string; readonly subjectName: string };
+/** The backend must show a certificate for this name, issued by one of these authorities. */
+export type UpstreamValidation = { readonly authorities: Authorities; readonly subjectName: string };
+
+/** Many clusters may have the same: whoever compares them does it by `id`, which is a digest of the PEM text. */
+export type Authorities = { readonly id: string; readonly pem: string };
 
 /** Limits of each Envoy for the whole cluster; Envoy's own default stands where one is undefined. */
 export type CircuitBreakers = {

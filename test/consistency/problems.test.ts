@@ -52,6 +52,10 @@ const EXAMPLES: readonly (readonly [Fact, Subject?, string?])[] = [
   [{ code: "ServicePortNotFound", port: 8081, available: [80, 8080] }, service("/blog", "blog")],
   [{ code: "ExternalNameInvalid", externalName: "https://example.com" }, service("/blog", "blog")],
   [{ code: "ExternalNameIsLoopback", externalName: "localhost" }, service("/blog", "blog")],
+  [
+    { code: "AuthoritiesTooLarge", namespace: "default", bytes: 4_300_000, maxBytes: 4_194_304 },
+    service("/blog", "blog"),
+  ],
   [{ code: "DelegateIsRoot", delegate: key("blog") }, route("/blog")],
   [
     { code: "FieldIgnored", field: "wieght", reason: "unknown field, ignored: did you mean weight?" },

@@ -138,11 +138,13 @@ describe("a bundle of authorities", () => {
     else expect(reason).toMatch(refused);
   });
 
-  test("holds what was in it, without the words and the keys", () => {
+  test("holds what was in it once, without the words and the keys", () => {
     const one = createAuthority("One");
     const { keyPem } = one.issue({ names: ["web.example.com"] });
-    const reading = readCaBundle(new SecretText(`# one\n${one.rootPem}${keyPem}`));
-    expect(reading).toEqual({ ok: true, bundlePem: one.rootPem });
+    const reading = readCaBundle(new SecretText(`${"# one\n".repeat(100_000)}${one.rootPem}${keyPem}${one.rootPem}`));
+    expect(reading).toMatchObject({ ok: true, authorities: { pem: one.rootPem } });
+    expect(readCaBundle(new SecretText(one.rootPem))).toEqual(reading);
+    expect(readCaBundle(new SecretText(createAuthority("One").rootPem))).not.toEqual(reading);
   });
 
   test("may be all authorities that browsers know", () => {

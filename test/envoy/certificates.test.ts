@@ -51,7 +51,7 @@ describeWithEnvoy("certificates before a real Envoy", (binary) => {
     for (const [name, { caPem }] of bundles) {
       raw.set(name, { trustedPem: caPem, own });
       const reading = readCaBundle(new SecretText(caPem));
-      if (reading.ok) candidates.set(name, { trustedPem: reading.bundlePem, own });
+      if (reading.ok) candidates.set(name, { trustedPem: reading.authorities.pem, own });
     }
     expect(candidates.size).toBeGreaterThan(5);
     expect([...(await refusedByEnvoy(binary, candidates))]).toEqual([]);

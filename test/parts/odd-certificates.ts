@@ -73,6 +73,16 @@ export function oddPairs(): ReadonlyMap<string, OddPair> {
   issued("a name that is not ASCII", { names: ["bücher.example.com"] });
   issued("a common name only", { names: [], commonName: "web.example.com" });
 
+  // What one certificate, or all of them together, may have.
+  const plain = authority.issue({ names: ["web.example.com"] });
+  add("a long chain", plain.certPem + manyLarge(3), plain.keyPem);
+  add(
+    "too long a chain",
+    plain.certPem + manyLarge(4),
+    plain.keyPem,
+    /in tls.crt have 8\d KiB, and 64 are the most: keep/,
+  );
+
   // Names and dates.
   const nobody = der.sequence();
   const mailOnly = extension("2.5.29.17", der.sequence(der.implicit(1, Buffer.from("a@example.com"))));
@@ -163,6 +173,17 @@ export function oddBundles(): ReadonlyMap<string, OddBundle> {
   add("a small RSA key", createAuthority("Small", rsaKey(1024)).rootPem);
   add("Ed448", createAuthority("Ed448", generateKeyPairSync("ed448")).rootPem);
   add("no name", madePem({ subject: der.sequence(), extensions: [] }, ecKey()));
+  add("many", one.rootPem + manyLarge(12));
+  add(
+    "too many",
+    one.rootPem + manyLarge(13),
+    /the certificates in ca.crt have 25[89] KiB, and 256 are the most: leave/,
+  );
+  add(
+    "a large one",
+    one.rootPem + largeAuthority("Large", 18_000),
+    /certificate number 2 in ca.crt has more than 16 KiB/,
+  );
   add("nothing", "", /ca.crt holds no certificate/);
   add("words", "hello", /ca.crt holds no certificate/);
   add("a key only", leaf.keyPem, /ca.crt holds no certificate/);
@@ -173,6 +194,21 @@ export function oddBundles(): ReadonlyMap<string, OddBundle> {
     UNREADABLE,
   );
   return bundles;
+}
+
+/** Authorities of 20 KB each in PEM, to the byte. */
+export function manyLarge(count: number): string {
+  return Array.from({ length: count }, (_, i) => largeAuthority(`Large ${String(i).padStart(2, "0")}`, 14_700)).join(
+    "",
+  );
+}
+
+/** Has an extension of so many bytes that says nothing to anybody. */
+function largeAuthority(name: string, bytes: number): string {
+  const key = generateKeyPairSync("ed25519");
+  const filler = extension("1.2.3.4.5", der.utf8("x".repeat(bytes)));
+  const fields = { subject: nameOf(name), issuer: nameOf(name), extensions: [...keyUsage("authority"), filler] };
+  return madePem(fields, key);
 }
 
 const UNREADABLE = /cannot be read/;

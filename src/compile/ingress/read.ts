@@ -7,6 +7,8 @@ export type ReadIngress = {
   readonly settings: IngressSettings;
   /** By host: the places of its rules. */
   readonly rules: ReadonlyMap<string, readonly number[]>;
+  /** By host: how many others come before it in the rules. */
+  readonly order: ReadonlyMap<string, number>;
   /** The place of the entry of `spec.tls` that is for a host. */
   readonly tlsEntry: (host: string) => number | undefined;
 };
@@ -29,7 +31,8 @@ function readAnew(ingress: Ingress): ReadIngress {
     if (places === undefined) rules.set(name, [i]);
     else places.push(i);
   }
-  return { settings: compileAnnotations(ingress), rules, tlsEntry: tlsEntries(ingress.tls) };
+  const order = new Map([...rules.keys()].map((host, i) => [host, i]));
+  return { settings: compileAnnotations(ingress), rules, order, tlsEntry: tlsEntries(ingress.tls) };
 }
 
 /** The entry that names the host; else one whose wildcard covers it; else one that names none, which is for all hosts. */

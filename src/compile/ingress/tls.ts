@@ -10,6 +10,13 @@ import type { IngressSettings } from "./annotations.ts";
 import type { Participant } from "./host.ts";
 
 /**
+ * Each host has a copy of its certificate, and one Ingress can name tens of thousands of hosts: so many bytes they may come
+ * to. With certificates of usual size it is more than ten thousand hosts.
+ */
+const MAX_COPIED_BYTES = 64 * 1024 * 1024;
+const TOO_MANY_COPIES = `its copies for the hosts of this object have more than ${MAX_COPIED_BYTES / 2 ** 20} MiB; use a smaller certificate, or fewer hosts`;
+
+/**
  * What puts the host on the secure port: the certificate of the oldest Ingress that has a usable one, and the version of TLS
  * that this Ingress asks for. The others have no say in what clients of its paths have to speak.
  */
@@ -24,7 +31,7 @@ export function compileIngressTls(
   if (unit === "*") return undefined;
   let certificate: ir.Certificate | undefined;
   let minimumVersion = options.minimumTlsVersion;
-  for (const { key, object, settings, tlsEntry } of participants) {
+  for (const { key, object, settings, order, tlsEntry } of participants) {
     if (object.notes.faults.length > 0) continue;
     const index = tlsEntry(unit);
     const entry = index === undefined ? undefined : object.tls[index];
@@ -42,6 +49,11 @@ export function compileIngressTls(
       for (const fact of facts) {
         report({ code: "IngressTlsUnusable", host: unit, secret: secretName, reason: reasonOf(fact) });
       }
+      continue;
+    }
+    if (((order.get(unit) ?? 0) + 1) * value.chainPem.length > MAX_COPIED_BYTES) {
+      const reason = { text: TOO_MANY_COPIES, isForeign: false };
+      report({ code: "IngressTlsUnusable", host: unit, secret: secretName, reason });
       continue;
     }
     if (certificate === undefined) {

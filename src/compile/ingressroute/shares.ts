@@ -21,7 +21,7 @@ export type ServiceList = {
 };
 
 /** The shares of traffic that some service is to get, those of services that cannot be used included. */
-export function compileShares(list: ServiceList, { view, options, report }: Context): readonly ir.Share[] {
+export function compileShares(list: ServiceList, { view, options, authorities, report }: Context): readonly ir.Share[] {
   const weights = effectiveWeights(list.services.map(({ weight }) => weight));
   const shares = list.services.map((service, i): ir.Share => {
     const weight = weights[i] ?? 0;
@@ -36,6 +36,11 @@ export function compileShares(list: ServiceList, { view, options, report }: Cont
       return { weight, cluster: undefined };
     }
     for (const fact of upstream.warnings) report({ ...about, subject: { kind: "service", service: name }, ...fact });
+    const excess = weight > 0 ? authorities.refuse(upstream.cluster) : undefined;
+    if (excess !== undefined) {
+      report({ ...about, subject: list.subject(name), ...excess });
+      return { weight, cluster: undefined };
+    }
     return { weight, cluster: upstream.cluster };
   });
   return compact(shares.filter(({ weight }) => weight > 0));

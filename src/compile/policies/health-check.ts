@@ -19,6 +19,10 @@ const MAX_NUMBER = 2 ** 31 - 1;
  */
 const MAX_TIMEOUT_SECONDS = 30;
 
+/** Each cluster that is checked has its own copy. The schema has the same bounds. */
+const MAX_PATH_LENGTH = 1024;
+const MAX_HOST_LENGTH = 253;
+
 /** Undefined as the value stands for a health check that cannot be made. */
 export function compileHealthCheck(healthCheck: HealthCheck): Policy<ir.HealthCheck | undefined> {
   const problems: PolicyProblem[] = [];
@@ -30,7 +34,9 @@ export function compileHealthCheck(healthCheck: HealthCheck): Policy<ir.HealthCh
   if (path === "") report("path", "is required");
   else if (!path.startsWith("/")) report("path", "must start with /");
   else if (!/^[!"$-~]+$/.test(path)) report("path", "must be what stands in a request: ASCII without blanks and #");
+  if (path.length > MAX_PATH_LENGTH) report("path", `must be at most ${MAX_PATH_LENGTH} characters long`);
   if (!/^[!-~]+$/.test(host)) report("host", "must be ASCII without blanks");
+  else if (host.length > MAX_HOST_LENGTH) report("host", `must be at most ${MAX_HOST_LENGTH} characters long`);
   // Zero is what the field holds for whoever leaves it out in Go.
   const numberOf = (field: keyof typeof DEFAULTS): number => {
     const number = healthCheck[field] || DEFAULTS[field];
