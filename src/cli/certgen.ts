@@ -1,6 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { toYaml } from "../sources/yaml-text.ts";
 import { newAuthority } from "../webhook/issue.ts";
+import { UsageError } from "./flags.ts";
 
 /** `file` may be "-" for standard output. */
 export type CertgenOptions = { readonly file: string; readonly namespace: string; readonly days: number };
@@ -34,6 +35,17 @@ export async function run({ file, namespace, days }: CertgenOptions): Promise<nu
   );
   const text = secrets.join("---\n");
   if (file === "-") process.stdout.write(text);
-  else await writeFile(file, text, { mode: 0o600 });
+  else if (!(await writeNew(file, text))) throw new UsageError(`${file} exists: move it away, or name another file`);
   return 0;
+}
+
+/** Keeps its hands off a file that exists: others may read it, and what it holds may be in use. Returns whether it was written. */
+async function writeNew(file: string, text: string): Promise<boolean> {
+  try {
+    await writeFile(file, text, { mode: 0o600, flag: "wx" });
+    return true;
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EEXIST") return false;
+    throw error;
+  }
 }

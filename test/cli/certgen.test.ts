@@ -1,5 +1,5 @@
 import { X509Certificate } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -36,6 +36,14 @@ test("certgen writes a file that only its owner reads", () => {
   expect(run(file)).toEqual({ code: 0, stdout: "", stderr: "" });
   expect(statSync(file).mode & 0o777).toBe(0o600);
   expect(secrets(readFileSync(file, "utf8"))).toHaveLength(2);
+});
+
+test("certgen leaves a file alone that is there", () => {
+  const file = join(folder, "in-use.yaml");
+  writeFileSync(file, "in use", { mode: 0o644 });
+  const message = `isoline: ${file} exists: move it away, or name another file\n`;
+  expect(run(file)).toEqual({ code: 2, stdout: "", stderr: message });
+  expect(readFileSync(file, "utf8")).toBe("in use");
 });
 
 test("each side trusts the other one, in its own part, and nobody else", async () => {
