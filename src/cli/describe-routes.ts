@@ -1,3 +1,4 @@
+import { isIpv4 } from "../api/ip-address.ts";
 import type * as ir from "../ir/ir.ts";
 
 /** What is said of one Service in the list of routes: whether an echo stands in for it, for one. */
@@ -30,7 +31,7 @@ function httpLines(host: ir.Host, ports: Ports, remark: Remark): readonly Line[]
 }
 
 function secureLines({ name, tls }: ir.Host, route: ir.Route, { httpsPort }: Ports, remark: Remark): readonly Line[] {
-  if (tls === undefined || route.secure === "absent") return [];
+  if (tls === undefined || route.secure === "absent" || isIpv4(name)) return [];
   return [[`https://${name}:${httpsPort}${describeMatch(route.match)}`, describeAction(route, remark)]];
 }
 
@@ -50,12 +51,14 @@ function isEverything({ kind, path }: ir.PathMatch): boolean {
   return kind === "prefix" && path === "/";
 }
 
-function describeRedirect({ tls, tcpProxy }: ir.Host): string {
-  const isAnswered = tls !== undefined || tcpProxy !== undefined;
+/** Clients do not name an address in TLS, so that nobody gets to a host of that name there. */
+function describeRedirect({ name, tls, tcpProxy }: ir.Host): string {
+  const isAnswered = (tls !== undefined || tcpProxy !== undefined) && !isIpv4(name);
   return isAnswered ? "301 to https" : "301 to https, where nothing is served";
 }
 
 function tcpLine({ name }: ir.Host, { shares, passthrough }: ir.TcpProxy, { httpsPort }: Ports, remark: Remark): Line {
+  if (isIpv4(name)) return [`tls://${name}:${httpsPort}`, "closed, no client names an address in TLS"];
   const target = shares.length === 0 ? "closed, nobody is there" : describeShares(shares, remark);
   return [`tls://${name}:${httpsPort}`, `${target}${passthrough ? ", which does TLS itself" : ""}`];
 }

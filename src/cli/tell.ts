@@ -16,6 +16,8 @@ export class Teller {
   readonly #remark: Remark;
   readonly #now: () => number;
   #problems: ReadonlySet<string> = new Set();
+  /** By host: what was last said of its certificate's end. */
+  readonly #expiries = new Map<string, string>();
 
   constructor(options: {
     readonly write: (line: string) => void;
@@ -41,10 +43,7 @@ export class Teller {
     for (const [key, problems] of [...translator.ingresses()].sort(([a], [b]) => (a < b ? -1 : 1))) {
       if (problems.length > 0) this.#ingress(running, key, problems);
     }
-    for (const { name, tls } of translator.hosts()) {
-      const text = tls && expiryWarning(tls.certificate, this.#now());
-      if (text !== undefined) this.#write(`${name}: warning: ${text}`);
-    }
+    for (const { name } of translator.hosts()) this.#expiry(running, name);
   }
 
   changes(running: RunningController, delta: Delta): void {
@@ -57,6 +56,7 @@ export class Teller {
       if (problems === undefined) this.#write(`Ingress ${shortName(key)}: gone`);
       else this.#ingress(running, key, problems);
     }
+    for (const host of [...delta.hosts].sort()) this.#expiry(running, host);
   }
 
   /** What is wrong with objects that have no status to say it in. */
@@ -77,6 +77,15 @@ export class Teller {
     const host = controller.translator.host(name);
     if (host === undefined) this.#write(`${name}: nothing is served any more`);
     else for (const line of describeRoutes(host, this.#ports, this.#remark)) this.#write(line);
+  }
+
+  /** Once for as long as it is the same. */
+  #expiry({ controller }: RunningController, name: string): void {
+    const tls = controller.translator.host(name)?.tls;
+    const text = tls && expiryWarning(tls.certificate, this.#now());
+    if (text !== undefined && text !== this.#expiries.get(name)) this.#write(`${name}: warning: ${text}`);
+    if (text === undefined) this.#expiries.delete(name);
+    else this.#expiries.set(name, text);
   }
 
   #ingress({ source }: RunningController, key: ObjectKey, problems: readonly Problem[]): void {

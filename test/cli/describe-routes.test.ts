@@ -48,6 +48,13 @@ test("a host without TLS: its routes", () => {
   ]);
 });
 
+test("an address with TLS: nobody gets to it there", () => {
+  const yaml = root("routes: [{ match: /, services: [{ name: web, port: 80 }] }]").replace("a.test", "127.0.0.1");
+  expect(linesOf(yaml)).toEqual(["http://127.0.0.1:80/  301 to https, where nothing is served"]);
+  const tcp = root("tcpproxy: { services: [{ name: web, port: 80 }] }").replace("a.test", "127.0.0.1");
+  expect(linesOf(tcp)).toEqual(["tls://127.0.0.1:443  closed, no client names an address in TLS"]);
+});
+
 test("a TLS host: its routes, and that all else is redirected", () => {
   const routes =
     "[{ match: /, services: [{ name: web, port: 80 }] }, { match: /b, services: [{ name: web, port: 80 }] }]";

@@ -10,6 +10,7 @@ import { withCertificates } from "../cases.ts";
 import { eventually, freePort, request } from "../envoy/harness.ts";
 import { describeWithEnvoy } from "../envoy/suite.ts";
 import { rootYaml, serviceYaml } from "../objects.ts";
+import { createAuthority } from "../parts/authority.ts";
 
 const MAIN = new URL("../../dist/main.js", import.meta.url).pathname;
 const START_MS = 20_000;
@@ -120,6 +121,31 @@ describeWithEnvoy("isoline dev", (binary) => {
     await writeFile(file("one.yaml"), rootYaml("one", "one.example.com", route("second")) + serviceYaml("first"));
     await eventually(async () => (await answer("one.example.com")) === "default/second", CHANGE_MS);
     expect(dev.output()).toContain(`http://one.example.com:${port}/  default/second:80 (echo)\n`);
+  });
+
+  test("tells of a certificate that has expired when it comes with an edit, once for each host", async () => {
+    const [notBefore, notAfter] = [new Date("2020-01-01T00:00:00Z"), new Date("2020-02-01T00:00:00Z")];
+    const { certPem, keyPem } = createAuthority("test").issue({ names: ["old.example.com"], notBefore, notAfter });
+    const yaml = (service: string) => `
+apiVersion: contour.heptio.com/v1beta1
+kind: IngressRoute
+metadata: { name: old }
+spec: { virtualhost: { fqdn: old.example.com, tls: { secretName: old } }, routes: ${route(service)} }
+---
+apiVersion: v1
+kind: Secret
+metadata: { name: old }
+type: kubernetes.io/tls
+stringData: ${JSON.stringify({ "tls.crt": certPem, "tls.key": keyPem })}
+`;
+    const warning = "old.example.com: warning: the certificate has expired on 2020-02-01T00:00:00.000Z";
+    const url = `https://old.example.com:${httpsPort}/`;
+    await writeFile(file("old.yaml"), yaml("first"));
+    await eventually(() => dev.output().includes(warning), CHANGE_MS);
+    expect(dev.output()).toContain(`${url}  default/first:80 (echo)\n`);
+    await writeFile(file("old.yaml"), yaml("second"));
+    await eventually(() => dev.output().includes(`${url}  default/second:80 (echo)\n`), CHANGE_MS);
+    expect(dev.output().split(warning)).toHaveLength(2);
   });
 
   test("tells a mistake with its place, and every other host answers as before", async () => {
