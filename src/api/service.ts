@@ -50,9 +50,17 @@ export function decodeService(raw: unknown): KubeService {
   };
 }
 
+/** That of an API server. Each cluster has its own copy. */
+const MAX_PORT_NAME_LENGTH = 63;
+
 function decodePort(reader: ObjectReader): readonly ServicePort[] {
   const port = reader.integer("port");
   if (port === undefined && !reader.has("port")) reader.fault("port", "is required");
   if (port === undefined) return [];
-  return [{ name: reader.string("name") ?? "", port, protocol: reader.string("protocol") ?? "TCP" }];
+  const name = reader.string("name") ?? "";
+  if (name.length > MAX_PORT_NAME_LENGTH) {
+    reader.fault("name", `must be at most ${MAX_PORT_NAME_LENGTH} characters long`);
+    return [];
+  }
+  return [{ name, port, protocol: reader.string("protocol") ?? "TCP" }];
 }

@@ -59,7 +59,9 @@ export type Fact =
   | {
       readonly code: "ServicePortNotFound";
       readonly port: number | string;
+      /** The first of those that there are; `omitted` others follow. */
       readonly available: readonly (number | string)[];
+      readonly omitted: number;
     }
   | { readonly code: "ExternalNameInvalid"; readonly externalName: string }
   | { readonly code: "ExternalNameIsLoopback"; readonly externalName: string }
@@ -278,7 +280,7 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
     case "ServiceNotFound":
       return `no such Service in namespace ${quoted(fact.namespace)}`;
     case "ServicePortNotFound":
-      return `the Service has no port ${fact.port}${fact.available.length === 0 ? "" : `, only ${fact.available.join(", ")}`}`;
+      return `the Service has no port ${fact.port}${fact.available.length === 0 ? "" : `, only ${fact.available.join(", ")}${fact.omitted === 0 ? "" : ` and ${fact.omitted} more`}`}`;
     case "ExternalNameInvalid":
       return fact.externalName === ""
         ? "the Service is of type ExternalName and has no externalName"

@@ -30,8 +30,12 @@ export function compileUpstream(
   const tcpPorts = service.ports.filter(({ protocol }) => protocol === "TCP");
   const port = tcpPorts.find(({ port }) => port === reference.port);
   if (port === undefined) {
-    const available = tcpPorts.map(({ port }) => port);
-    return broken({ code: "ServicePortNotFound", port: reference.port, available });
+    return broken(
+      portNotFound(
+        reference.port,
+        tcpPorts.map(({ port }) => port),
+      ),
+    );
   }
   const { externalName } = service;
   const fault = externalName === undefined ? undefined : externalNameFault(externalName, options);
@@ -60,6 +64,14 @@ export function compileUpstream(
     healthCheck: policies.healthCheck,
   };
   return { kind: "cluster", cluster, warnings: [...contradicted, ...warnings] };
+}
+
+/** More than that help nobody, and each route that asks is told them. */
+const MAX_PORTS_TOLD = 10;
+
+export function portNotFound(port: number | string, available: readonly (number | string)[]): Fact {
+  const omitted = Math.max(0, available.length - MAX_PORTS_TOLD);
+  return { code: "ServicePortNotFound", port, available: available.slice(0, MAX_PORTS_TOLD), omitted };
 }
 
 /** All of it, or the object that asks for it is invalid: never unverified when verification was asked for. */
@@ -111,14 +123,32 @@ function upstreamProtocol(
   annotations: ServiceAnnotations,
   port: ServicePort,
 ): { readonly protocol: Protocol; readonly contradicted: readonly Fact[] } {
-  const named = (["tls", "h2", "h2c"] as const).filter((protocol) => {
-    const value = annotations[`upstream-protocol.${protocol}`]?.value ?? "";
-    return value.split(",").some((name) => [port.name, String(port.port)].includes(name.trim()) && name.trim() !== "");
-  });
+  const named = portsByProtocol(annotations)
+    .filter(({ ports }) => ports.has(String(port.port)) || (port.name !== "" && ports.has(port.name)))
+    .map(({ protocol }) => protocol);
   const [protocol = "http1", ...others] = named;
   const contradicted: Fact[] =
     others.length === 0 ? [] : [{ code: "UpstreamProtocolContradictory", port: port.port, protocols: named }];
   return { protocol, contradicted };
+}
+
+type PortsByProtocol = readonly { readonly protocol: "tls" | "h2" | "h2c"; readonly ports: ReadonlySet<string> }[];
+
+/** Objects do not change, so what was read of one stays true. */
+const known = new WeakMap<ServiceAnnotations, PortsByProtocol>();
+
+/** Read once: an annotation can name a hundred thousand ports, and each route to the Service asks. */
+function portsByProtocol(annotations: ServiceAnnotations): PortsByProtocol {
+  const remembered = known.get(annotations);
+  if (remembered !== undefined) return remembered;
+  const read = (["tls", "h2", "h2c"] as const).flatMap((protocol) => {
+    const annotation = annotations[`upstream-protocol.${protocol}`];
+    if (annotation === undefined) return [];
+    return [{ protocol, ports: new Set(annotation.value.split(",").map((name) => name.trim())) }];
+  });
+  // Most Services have none.
+  if (read.length > 0) known.set(annotations, read);
+  return read;
 }
 
 function readCircuitBreakers(annotations: ServiceAnnotations): {

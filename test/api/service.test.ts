@@ -45,3 +45,13 @@ test("a Service keeps the annotations that tell how to talk to it, as they were 
 test("a Service without annotations has none", () => {
   expect(decodeService({ spec: {} }).annotations).toEqual({});
 });
+
+test("a port with a name that no API server would take is not there", () => {
+  const ports = [
+    { port: 80, name: "x".repeat(63) },
+    { port: 81, name: "x".repeat(64) },
+  ];
+  const service = decodeService({ apiVersion: "v1", kind: "Service", metadata: { name: "web" }, spec: { ports } });
+  expect(service.ports.map(({ port }) => port)).toEqual([80]);
+  expect(service.notes.faults).toEqual([{ at: "spec.ports[1].name", reason: "must be at most 63 characters long" }]);
+});

@@ -164,3 +164,37 @@ test("the hosts of one Ingress have a copy of its certificate each, up to 64 MiB
   expect(problem).toMatchObject({ code: "IngressTlsUnusable", host: `h${fit}.example.com` });
   expect(others).toHaveLength(hosts.length - fit - 1);
 });
+
+test("of the ports of a Service a route that names another one is told the first", () => {
+  const ports = numbers(0, 20_000).map((i) => `{ name: p${i}, port: ${1000 + i} }`);
+  const yaml = `---
+apiVersion: v1
+kind: Service
+metadata: { name: web }
+spec: { ports: [${ports.join(", ")}] }
+`;
+  const { verdicts } = translate(
+    objects(rootYaml("a", "a.example.com", "[{ match: /, services: [{ name: web, port: 99 }] }]") + yaml),
+    testOptions({}),
+  );
+  const [verdict] = verdicts.values();
+  expect(verdict?.description).toBe(
+    'route "/": service "web": the Service has no port 99, only 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009 and 19990 more',
+  );
+});
+
+test("an annotation that names many ports is read once, not by each route", () => {
+  const routes = numbers(0, 2000).map((i) => `{ match: /r${i}, services: [{ name: web, port: 80 }] }`);
+  const yaml = `---
+apiVersion: v1
+kind: Service
+metadata: { name: web, annotations: { contour.heptio.com/upstream-protocol.tls: "${"1,".repeat(100_000)} 80 " } }
+spec: { ports: [{ port: 80 }] }
+`;
+  const batch = objects(rootYaml("a", "a.example.com", `[${routes.join(", ")}]`) + yaml);
+  const begin = performance.now();
+  const [host] = translate(batch, testOptions({})).hosts;
+  expect(performance.now() - begin).toBeLessThan(5000); // it was 10 s and more
+  const shares = host?.routes.flatMap(({ action }) => (action.kind === "forward" ? action.shares : []));
+  expect(shares?.every(({ cluster }) => cluster?.tls !== undefined)).toBe(true);
+});

@@ -49,7 +49,7 @@ const EXAMPLES: readonly (readonly [Fact, Subject?, string?])[] = [
   [{ code: "TcpProxyWithoutTls" }],
   [{ code: "TcpProxyMissing" }],
   [{ code: "ServiceNotFound", namespace: "default" }, service("/blog", "blog")],
-  [{ code: "ServicePortNotFound", port: 8081, available: [80, 8080] }, service("/blog", "blog")],
+  [{ code: "ServicePortNotFound", port: 8081, available: [80, 8080], omitted: 0 }, service("/blog", "blog")],
   [{ code: "ExternalNameInvalid", externalName: "https://example.com" }, service("/blog", "blog")],
   [{ code: "ExternalNameIsLoopback", externalName: "localhost" }, service("/blog", "blog")],
   [

@@ -6,7 +6,7 @@ import type { Findings } from "../findings.ts";
 import { oldestFirst } from "../oldest-first.ts";
 import type { CompileOptions } from "../options.ts";
 import type { Fact, Subject } from "../problems.ts";
-import { compileUpstream, type Upstream } from "../upstreams.ts";
+import { compileUpstream, portNotFound, type Upstream } from "../upstreams.ts";
 import type { IngressSettings } from "./annotations.ts";
 import { isOurs } from "./class.ts";
 import { compilePath } from "./paths.ts";
@@ -189,7 +189,7 @@ function upstream(
     const fact: Fact =
       ports === undefined
         ? { code: "ServiceNotFound", namespace }
-        : { code: "ServicePortNotFound", port: port.kind === "name" ? port.name : 0, available: ports.map(named) };
+        : portNotFound(port.kind === "name" ? port.name : 0, ports.map(named));
     return { kind: "broken", fact };
   }
   return compileUpstream({ namespace, name, port: number }, NO_POLICIES, undefined, view, options);
