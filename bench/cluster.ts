@@ -10,7 +10,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { eventually } from "../test/envoy/harness.ts";
 import { Churn, type ChurnReport } from "./cluster/churn.ts";
 import { type ColdStart, coldStart } from "./cluster/cold-start.ts";
-import type { ControllerProcess, Memory } from "./cluster/controller.ts";
+import type { Memory } from "./cluster/controller.ts";
 import { hostName, refTo, routesOf } from "./cluster/objects.ts";
 import { type Result, runScenarios, type Work } from "./cluster/scenarios.ts";
 import { eachOf, startWorld, type World } from "./cluster/world.ts";
@@ -108,7 +108,7 @@ async function bench(world: World, roots: number): Promise<number> {
   count("statuses were written for nothing", excess(spent.statusesWritten, owed.statusesWritten + report.rootChanges));
 
   const statuses = Math.min(STATUSES, roots);
-  const written = await statusesAtOnce(world, controller, statuses);
+  const written = await statusesAtOnce(last, world, { roots: statuses, timeout: `${roots}s` });
   count("statuses were written for nothing", excess(written, statuses));
   const memory = controller.memory();
   console.log(
@@ -197,15 +197,20 @@ function printChurn(report: ChurnReport, { cpuMs, bytes }: Expense): void {
   );
 }
 
-/** Edits many roots at once: each has a status to be written then. Returns how many were written. */
-async function statusesAtOnce(world: World, controller: ControllerProcess, roots: number): Promise<number> {
-  const { admin, witness } = world;
+/**
+ * Gives many roots at once a timeout that none of them has: each has a status to be written then. Returns how many were
+ * written.
+ */
+async function statusesAtOnce(
+  { controller }: ColdStart,
+  { admin, witness }: World,
+  { roots, timeout }: { readonly roots: number; readonly timeout: string },
+): Promise<number> {
   const { statusesWritten: before } = await controller.work();
   const names = Array.from({ length: roots }, (_, i) => hostName(i));
   const start = performance.now();
   await eachOf(names, async (name) => {
-    // Another one at each size.
-    const timeoutPolicy = { request: `${roots}s` };
+    const timeoutPolicy = { request: timeout };
     const routes = routesOf(name).map((route) => ({ ...Object(route), timeoutPolicy }));
     const { metadata } = await admin.patch(refTo("IngressRoute", name), { spec: { routes } });
     await witness.heardOf(name, metadata.resourceVersion ?? "");
