@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { shortName } from "../api/object-key.ts";
 import { conditionsOf } from "../compile/conditions.ts";
 import type { XdsServer } from "../xds/server.ts";
+import { ConnectionLimit } from "./connection-limit.ts";
 import type { Controller } from "./controller.ts";
 import type { ProgrammedNow } from "./programmed.ts";
 import { expiryOf } from "./statuses.ts";
@@ -23,9 +24,17 @@ type Answer = { readonly status: number; readonly type: string; readonly body: s
 
 type Pages = ReadonlyMap<string, () => Answer | Promise<Answer>>;
 
-/** Probes and scrapes take no longer, and whoever connects without asking for anything takes no place from them. */
-const HEALTH_LIMITS = { headersTimeout: 5_000, requestTimeout: 5_000, connectionsCheckingInterval: 1_000 };
-const MAX_HEALTH_CONNECTIONS = 1_000;
+/** Probes and scrapes take no longer, nor do they come back on the same connection within a moment. */
+const HEALTH_TIMEOUTS = {
+  headersTimeout: 2_000,
+  requestTimeout: 2_000,
+  keepAliveTimeout: 1_000,
+  connectionsCheckingInterval: 1_000,
+};
+/** For who does not read what was asked for. */
+const HEALTH_SILENCE_MS = 10_000;
+/** Anybody in the network may connect, and a kubelet that gets no answer ends the process. */
+const HEALTH_CONNECTIONS = { max: 1_000, maxPerAddress: 32 };
 
 /** The controller's own HTTP interface: health, metrics, and what it knows of everybody's objects. It only reads. */
 export function createHttpServer(services: HttpServices): Server {
@@ -40,9 +49,10 @@ export function createHttpServer(services: HttpServices): Server {
 
 /** Of that interface, what probes and scrapers need, and nothing that one tenant may not know of another. */
 export function createHealthServer(services: HealthServices): Server {
-  const server = createServer(HEALTH_LIMITS, answering(healthPages(services)));
-  server.maxConnections = MAX_HEALTH_CONNECTIONS;
-  return server;
+  const limit = new ConnectionLimit(HEALTH_CONNECTIONS);
+  const server = createServer(HEALTH_TIMEOUTS, answering(healthPages(services), limit));
+  server.setTimeout(HEALTH_SILENCE_MS);
+  return server.on("connection", (socket) => limit.admit(socket));
 }
 
 function healthPages(services: HealthServices): Pages {
@@ -53,12 +63,18 @@ function healthPages(services: HealthServices): Pages {
   ]);
 }
 
-function answering(pages: Pages): (request: IncomingMessage, response: ServerResponse) => void {
+function answering(
+  pages: Pages,
+  limit?: ConnectionLimit,
+): (request: IncomingMessage, response: ServerResponse) => void {
   return (request, response) => {
-    answer(request, pages).then(
-      (found) => send(response, found, request.method === "HEAD"),
-      () => send(response, text(500, "this is a bug in Isoline"), false),
-    );
+    const done = limit?.working(request.socket);
+    answer(request, pages)
+      .then(
+        (found) => send(response, found, request.method === "HEAD"),
+        () => send(response, text(500, "this is a bug in Isoline"), false),
+      )
+      .finally(done);
   };
 }
 
