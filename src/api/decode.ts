@@ -115,8 +115,8 @@ export class ObjectReader {
 
   /** What Kubernetes calls an IntOrString. */
   stringOrInteger(key: string): string | number | undefined {
-    const is = (value: unknown): value is string | number => typeof value === "string" || Number.isSafeInteger(value);
-    return this.#typed(key, is, "a string or a whole number");
+    const isText = typeof this.#value(key) === "string";
+    return isText ? this.string(key) : this.#typedInteger(key, "a string or a whole number");
   }
 
   boolean(key: string): boolean | undefined {
@@ -125,7 +125,7 @@ export class ObjectReader {
 
   /** A whole number that a double holds exactly. */
   integer(key: string): number | undefined {
-    return this.#typed(key, (value): value is number => Number.isSafeInteger(value), "a whole number");
+    return this.#typedInteger(key, "a whole number");
   }
 
   object(key: string): ObjectReader | undefined {
@@ -184,6 +184,13 @@ export class ObjectReader {
   #value(key: string): unknown {
     // A raw object may carry keys such as "__proto__" or "constructor": only its own properties are data.
     return Object.hasOwn(this.#raw, key) ? (this.#raw[key] ?? undefined) : undefined;
+  }
+
+  #typedInteger(key: string, expected: string): number | undefined {
+    const value = this.#typed(key, (value): value is number => Number.isInteger(value), expected);
+    if (value === undefined || Number.isSafeInteger(value)) return value;
+    this.fault(key, `is too ${value > 0 ? "large" : "small"} for a number`);
+    return undefined;
   }
 
   #typed<T>(key: string, is: (value: unknown) => value is T, expected: string): T | undefined {

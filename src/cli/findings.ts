@@ -30,11 +30,27 @@ export function findingsOf(
   translation: Statements & Pick<Translation, "hosts">,
   nowMs: number,
 ): readonly Finding[] {
-  const findings: Finding[] = [...read.problems, ...expiryFindings(read, translation.hosts, nowMs)];
-  for (const change of read.objects) {
-    if (change.kind === "applied") findings.push(...findingsOfObject(read, change, translation));
-  }
-  return findings.sort((a, b) => byPlace(a, b) || byCodeUnit(a.text, b.text));
+  const ofObjects = read.objects.flatMap((change) =>
+    change.kind === "applied" ? shortened(findingsOfObject(read, change, translation)) : [],
+  );
+  return [...read.problems, ...expiryFindings(read, translation.hosts, nowMs), ...ofObjects].sort(
+    (a, b) => byPlace(a, b) || byCodeUnit(a.text, b.text),
+  );
+}
+
+/** Nobody reads more of one object at a time, and the others are to be found among them. */
+const MAX_TOLD = 100;
+
+function shortened(findings: readonly Finding[]): readonly Finding[] {
+  const [first] = findings;
+  if (first === undefined || findings.length <= MAX_TOLD) return findings;
+  // Errors first: what makes the difference is among those that are told.
+  const isError = ({ severity }: Finding) => severity === "error";
+  const sorted = [...findings.filter(isError), ...findings.filter((finding) => !isError(finding))];
+  const severity = sorted[MAX_TOLD]?.severity ?? "note";
+  const { place, object } = sorted[MAX_TOLD - 1] ?? first;
+  const text = `and ${findings.length - MAX_TOLD} more problems of this object`;
+  return [...sorted.slice(0, MAX_TOLD), { place, severity, text, ...(object && { object }) }];
 }
 
 function expiryFindings(read: ReadObjects, hosts: Translation["hosts"], nowMs: number): readonly Finding[] {

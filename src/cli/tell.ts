@@ -3,11 +3,14 @@ import { type ObjectKey, shortName } from "../api/object-key.ts";
 import { printable } from "../api/printable.ts";
 import { classOf, describe, type Problem } from "../compile/problems.ts";
 import { expiryWarning } from "../compile/tls.ts";
-import type { Verdict } from "../compile/verdicts.ts";
+import { type Verdict, worstOf } from "../compile/verdicts.ts";
 import type { RunningController } from "../controller/run.ts";
 import { placeText, problemText, type SourceProblem } from "../sources/source.ts";
 import type { Delta } from "../translate/translator.ts";
 import { describeRoutes, type Ports, type Remark } from "./describe-routes.ts";
+
+/** How many problems of one object fit on a screen beside the others. */
+const MAX_TOLD = 20;
 
 /** Tells a person, in lines, what a running controller serves and how that changes. */
 export class Teller {
@@ -92,18 +95,26 @@ export class Teller {
     const isServed = problems.every((problem) => classOf(problem) !== "A");
     const how = problems.length === 0 ? "served" : isServed ? "served, except for what follows" : "not served";
     this.#write(`Ingress ${shortName(key)}: ${how}`);
-    for (const problem of problems) {
+    for (const problem of problems.slice(0, MAX_TOLD)) {
       const place = source.locate(problem.object, problem.at);
       const where = place === undefined ? "" : ` (${placeText(place)})`;
       this.#write(`  ${classOf(problem) === "C" ? "warning: " : ""}${describe(problem)}${where}`);
     }
+    this.#more(problems);
+  }
+
+  #more({ length }: readonly Problem[]): void {
+    if (length > MAX_TOLD) this.#write(`  and ${length - MAX_TOLD} more; isoline check tells them`);
   }
 
   #verdict({ source }: RunningController, { object, currentStatus, description, problems }: Verdict): void {
-    const first = problems.find((problem) => classOf(problem) !== "C");
-    const place = first && source.locate(first.object, first.at);
+    // What is said of an orphan is about no field of it.
+    const told = currentStatus === "invalid" ? worstOf(problems) : undefined;
+    const place = told && source.locate(told.object, told.at);
     const where = place === undefined ? "" : ` (${placeText(place)})`;
     this.#write(`${shortName(object)}: ${currentStatus}${currentStatus === "valid" ? "" : `: ${description}${where}`}`);
-    for (const problem of problems) if (classOf(problem) === "C") this.#write(`  warning: ${describe(problem)}`);
+    const warnings = problems.filter((problem) => classOf(problem) === "C");
+    for (const warning of warnings.slice(0, MAX_TOLD)) this.#write(`  warning: ${describe(warning)}`);
+    this.#more(warnings);
   }
 }

@@ -1,5 +1,5 @@
 import { classOf, describe, type Problem } from "./problems.ts";
-import type { Verdict } from "./verdicts.ts";
+import { type Verdict, worstOf } from "./verdicts.ts";
 
 /** A condition as Kubernetes objects carry them, without the time of its last change. */
 export type Condition = {
@@ -20,7 +20,7 @@ export function conditionsOf(verdict: Verdict, expiry: string | undefined): read
   const valid: Condition = {
     type: "Valid",
     status: verdict.currentStatus === "valid" ? "True" : "False",
-    reason: errors[0]?.code ?? (verdict.currentStatus === "orphaned" ? "Orphaned" : "Valid"),
+    reason: worstOf(errors)?.code ?? (verdict.currentStatus === "orphaned" ? "Orphaned" : "Valid"),
     message: tellProblems(errors) ?? verdict.description,
     ...observed(verdict),
   };

@@ -1,6 +1,9 @@
 import { type ObjectKey, shortName } from "../api/object-key.ts";
 import { printable } from "../api/printable.ts";
 
+/** How many health checks one object can inherit below one root, each of which makes all of its routes again. */
+export const MAX_INHERITED = 16;
+
 /**
  * One thing that is the matter with one object. The codes are stable and stand in docs/problems.md.
  *
@@ -11,6 +14,8 @@ export type Problem = {
   /** Path of the field, such as `spec.routes[2].services[0].port`. */
   readonly at: string;
   readonly subject: Subject;
+  /** How many more of the same code at the same field are not told. */
+  readonly more?: number;
 } & Fact;
 
 export type Subject =
@@ -41,7 +46,8 @@ export type Fact =
   | { readonly code: "RetryCountNegative" }
   | { readonly code: "HealthCheckInvalid"; readonly field: string; readonly reason: string }
   | { readonly code: "DelegateNameMissing" }
-  | { readonly code: "OutsidePrefix"; readonly prefix: string; readonly parent: ObjectKey }
+  /** Told of the first of the object's routes that lie outside; there are so many `others`. */
+  | { readonly code: "OutsidePrefix"; readonly prefix: string; readonly parent: ObjectKey; readonly others: number }
   /** Of a long cycle, `path` has the two ends; `omitted` steps stand between them. */
   | { readonly code: "DelegationCycle"; readonly path: readonly ObjectKey[]; readonly omitted: number }
   | { readonly code: "TlsSecretMissing" }
@@ -91,9 +97,16 @@ export type Fact =
   | { readonly code: "CertificateDoesNotCover"; readonly secret: string; readonly fqdn: string }
   | { readonly code: "DelegateMissing"; readonly delegate: ObjectKey }
   | { readonly code: "DelegateInvalid"; readonly delegate: ObjectKey }
+  | { readonly code: "HealthCheckNotInherited"; readonly delegate: ObjectKey }
   | { readonly code: "DelegateAttributesIgnored"; readonly fields: readonly string[] }
-  | { readonly code: "ShadowedByParent"; readonly parent: ObjectKey }
-  | { readonly code: "ShadowedBySibling"; readonly parent: ObjectKey; readonly prefix: string }
+  /** Told of some of the object's routes; the last of them counts the `others`. */
+  | { readonly code: "ShadowedByParent"; readonly parent: ObjectKey; readonly others: number }
+  | {
+      readonly code: "ShadowedBySibling";
+      readonly parent: ObjectKey;
+      readonly prefix: string;
+      readonly others: number;
+    }
   | { readonly code: "RouteNeverMatches"; readonly reason: string }
   | { readonly code: "RetryCountZero" }
   | { readonly code: "PerTryTimeoutTooLong"; readonly text: string }
@@ -167,6 +180,7 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   CertificateDoesNotCover: "C",
   DelegateMissing: "C",
   DelegateInvalid: "C",
+  HealthCheckNotInherited: "C",
   DelegateAttributesIgnored: "C",
   ShadowedByParent: "C",
   ShadowedBySibling: "C",
@@ -191,7 +205,8 @@ export function classOf(problem: Problem): ProblemClass {
 
 /** The sentence for the object's author, such as `route "/foo": service "home": weight must be greater than or equal to zero`. */
 export function describe(problem: Problem): string {
-  return shorten(printable(`${describeSubject(problem.subject)}${describeFact(problem)}`), MAX_SENTENCE);
+  const sentence = shorten(printable(`${describeSubject(problem.subject)}${describeFact(problem)}`), MAX_SENTENCE);
+  return problem.more === undefined ? sentence : `${sentence} (and ${problem.more} more like this)`;
 }
 
 /** A status has to fit into an object, whatever its author wrote. */
@@ -248,7 +263,7 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
     case "DelegateNameMissing":
       return "delegate needs the name of an IngressRoute";
     case "OutsidePrefix":
-      return `lies outside the prefix ${quoted(fact.prefix)} that ${quoted(shortName(fact.parent))} delegates to this object`;
+      return `lies outside the prefix ${quoted(fact.prefix)} that ${quoted(shortName(fact.parent))} delegates to this object${orOthers(fact.others)}`;
     case "DelegationCycle":
       return `delegation makes a cycle: ${describePath(fact.path.map(shortName), fact.omitted)}`;
     case "TlsSecretMissing":
@@ -297,12 +312,14 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
       return `delegates to ${quoted(shortName(fact.delegate))}, which does not exist`;
     case "DelegateInvalid":
       return `delegates to ${quoted(shortName(fact.delegate))}, which is invalid`;
+    case "HealthCheckNotInherited":
+      return `${quoted(shortName(fact.delegate))} does not inherit the health check here, because it inherits ${MAX_INHERITED} others below the same root already; give it a healthCheck of its own`;
     case "DelegateAttributesIgnored":
       return `${fact.fields.join(", ")} ${fact.fields.length === 1 ? "has" : "have"} no effect on a route that delegates; set it on the delegated routes`;
     case "ShadowedByParent":
-      return `never serves, because ${quoted(shortName(fact.parent))} has a route of its own with this match`;
+      return `never serves, because ${quoted(shortName(fact.parent))} has a route of its own with this match${orOthers(fact.others)}`;
     case "ShadowedBySibling":
-      return `never serves, because ${quoted(shortName(fact.parent))} delegates ${quoted(fact.prefix)} to another IngressRoute`;
+      return `never serves, because ${quoted(shortName(fact.parent))} delegates ${quoted(fact.prefix)} to another IngressRoute${orOthers(fact.others)}`;
     case "RouteNeverMatches":
       return `no request can match it: ${fact.reason}`;
     case "RetryCountZero":
@@ -344,6 +361,11 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
     case "IngressNowhere":
       return `is served on no port: ${fact.annotation} takes it from http, and without a usable certificate it is not on https`;
   }
+}
+
+/** Of the object's other routes of which the sentence is true. */
+function orOthers(others: number): string {
+  return others === 0 ? "" : `; the same is true of ${others} more of its routes`;
 }
 
 /** The namespace may use the Secret, not look into it: see ADR 0013. */

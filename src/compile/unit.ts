@@ -4,6 +4,7 @@ import { byCodeUnit } from "../api/order.ts";
 import type * as ir from "../ir/ir.ts";
 import type { Unit, View } from "../store/view.ts";
 import { AuthorityBudget } from "./authority-budget.ts";
+import type { Effort } from "./effort.ts";
 import { Findings } from "./findings.ts";
 import { compileIngresses } from "./ingress/host.ts";
 import { besideRoot } from "./ingress/merge.ts";
@@ -21,6 +22,7 @@ export type CompiledUnit = {
   readonly host: ir.Host | undefined;
   /** By object that was reached: its problems, by an identity of theirs. */
   readonly findings: ReadonlyMap<ObjectKey, ReadonlyMap<string, Problem>>;
+  readonly effort: Effort;
 };
 
 /**
@@ -29,6 +31,7 @@ export type CompiledUnit = {
  */
 export function compileUnit(unit: Unit, view: View, options: CompileOptions): CompiledUnit {
   const findings = new Findings();
+  const effort: Effort = { steps: 0 };
   const eligible: Claim[] = [];
   for (const root of view.claims(unit)) {
     const claim = { key: objectKey("IngressRoute", root.metadata.namespace, root.metadata.name), root };
@@ -42,11 +45,11 @@ export function compileUnit(unit: Unit, view: View, options: CompileOptions): Co
     if (holder === undefined) continue;
     reportUnserved(claim, heldBy(holder.key, claim), findings);
   }
-  const root = holder && compileRoot(holder, view, options, findings);
+  const root = holder && compileRoot(holder, view, options, findings, effort);
   const ingresses = compileIngresses(unit, view, options, findings);
   // A host that somebody holds is known, even while nothing of it is served: it is not left to wildcards.
   const isHost = !unit.includes("/") && (holder !== undefined || ingresses !== undefined);
-  if (!isHost) return { host: undefined, findings: findings.byObject() };
+  if (!isHost) return { host: undefined, findings: findings.byObject(), effort };
   const served = root ?? NOTHING;
   const beside = ingresses && besideRoot(unit, ingresses, served, holder?.key, findings);
   const host = {
@@ -57,7 +60,7 @@ export function compileUnit(unit: Unit, view: View, options: CompileOptions): Co
     tcpProxy: served.tcpProxy,
     objects: [...findings.byObject().keys()].sort(byCodeUnit),
   };
-  return { host, findings: findings.byObject() };
+  return { host, findings: findings.byObject(), effort };
 }
 
 /** Of two routes that say as much about a path, the root's comes first, and so nobody takes from it what it has. */
@@ -76,6 +79,7 @@ function compileRoot(
   view: View,
   options: CompileOptions,
   findings: Findings,
+  effort: Effort,
 ): Served | undefined {
   const asksForTls = root.virtualHost?.tls;
   const passthrough = passesThrough(root);
@@ -91,6 +95,7 @@ function compileRoot(
     isSecure: tls !== undefined,
     report: findings.report.bind(findings),
     reach: findings.reach.bind(findings),
+    effort,
   };
   // Fail closed: without its certificate, the host is on neither port.
   const isRefused = tls !== undefined && tls.tls === undefined;

@@ -1,4 +1,4 @@
-import type { ObjectKey } from "../api/object-key.ts";
+import { namespaceOf, type ObjectKey } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
 import { classOf, describe, type Problem } from "./problems.ts";
 
@@ -19,15 +19,18 @@ export function verdictOf(
   found: { readonly reached: boolean; readonly problems: Iterable<Problem> },
 ): Verdict {
   const problems = inDocumentOrder(found.problems);
-  // What makes the whole object ignored is more to the point than what costs one of its routes.
-  const worst =
-    problems.find((problem) => classOf(problem) === "A") ?? problems.find((problem) => classOf(problem) === "B");
+  const worst = worstOf(problems);
   const { currentStatus, description } = !found.reached
     ? ORPHANED
     : worst === undefined
       ? VALID
       : ({ currentStatus: "invalid", description: describe(worst) } as const);
   return { object: object.key, generation: object.generation, fqdn: object.fqdn, currentStatus, description, problems };
+}
+
+/** The problem that a description tells. What makes the whole object ignored is more to the point than what costs a route. */
+export function worstOf(problems: readonly Problem[]): Problem | undefined {
+  return problems.find((problem) => classOf(problem) === "A") ?? problems.find((problem) => classOf(problem) === "B");
 }
 
 const VALID = { currentStatus: "valid", description: "valid IngressRoute" } as const;
@@ -51,33 +54,89 @@ const FIELD_ORDER = [
   "services",
 ];
 
-/** Problems of one object in the order of their fields. What is the matter with a Service is told at the first of them. */
+/** How many problems of one code at one field are told. */
+const MAX_ALIKE = 10;
+
+/**
+ * Problems of one object in the order of their fields; at the end those that are the doing of other namespaces, where anybody
+ * may delegate anything to it. What is the matter with a Service is told at the first of its fields.
+ */
 export function inDocumentOrder(problems: Iterable<Problem>): readonly Problem[] {
   const told = new Set<string>();
-  const placed = Array.from(problems, (problem) => ({ problem, tokens: pathTokens(problem.at) }));
-  const sorted = placed.sort(compareFields).map(({ problem }) => problem);
-  return sorted.filter((problem) => {
+  const placed = Array.from(problems, (problem): Placed => {
+    return { problem, isOthersDoing: isOthersDoing(problem), tokens: pathTokens(problem.at), text: undefined };
+  });
+  const sorted = placed.sort(compareProblems).map(({ problem }) => problem);
+  const unique = sorted.filter((problem) => {
     if (problem.subject.kind !== "service") return true;
     const id = JSON.stringify({ ...problem, at: "" });
     const isNew = !told.has(id);
     told.add(id);
     return isNew;
   });
+  return withoutManyAlike(unique);
+}
+
+/** An object can be delegated by ten thousand others, each with the same mistake. */
+function withoutManyAlike(problems: readonly Problem[]): readonly Problem[] {
+  const counts = new Map<string, number>();
+  const kept = problems.filter((problem) => {
+    const count = (counts.get(fieldAndCode(problem)) ?? 0) + 1;
+    counts.set(fieldAndCode(problem), count);
+    return count <= MAX_ALIKE;
+  });
+  if (kept.length === problems.length) return problems;
+  // Backwards, so that the last of its kind tells how many there are more.
+  return kept
+    .reverse()
+    .map((problem) => {
+      const more = (counts.get(fieldAndCode(problem)) ?? 0) - MAX_ALIKE;
+      counts.delete(fieldAndCode(problem));
+      return more > 0 ? { ...problem, more } : problem;
+    })
+    .reverse();
+}
+
+function fieldAndCode({ at, code }: Problem): string {
+  return `${code} ${at}`;
+}
+
+function isOthersDoing(problem: Problem): boolean {
+  switch (problem.code) {
+    case "OutsidePrefix":
+    case "ShadowedByParent":
+    case "ShadowedBySibling":
+      return namespaceOf(problem.parent) !== namespaceOf(problem.object);
+    default:
+      return false;
+  }
 }
 
 /** A problem, and the parts of the path to its field. */
-type Placed = { readonly problem: Problem; readonly tokens: readonly Token[] };
+type Placed = {
+  readonly problem: Problem;
+  readonly isOthersDoing: boolean;
+  readonly tokens: readonly Token[];
+  /** All of the problem; put together when there is nothing else to tell two apart by. */
+  text: string | undefined;
+};
 
 /** A place in a list is a number. */
 type Token = string | number;
 
-function compareFields({ problem: a, tokens: left }: Placed, { problem: b, tokens: right }: Placed): number {
+function compareProblems(a: Placed, b: Placed): number {
+  if (a.isOthersDoing !== b.isOthersDoing) return a.isOthersDoing ? 1 : -1;
+  const { tokens: left } = a;
+  const { tokens: right } = b;
   for (let i = 0; i < Math.max(left.length, right.length); i++) {
     const order = compareTokens(left[i], right[i]);
     if (order !== 0) return order;
   }
-  const byClass = byCodeUnit(classOf(a), classOf(b));
-  return byClass || byCodeUnit(JSON.stringify(a), JSON.stringify(b));
+  const byClass = byCodeUnit(classOf(a.problem), classOf(b.problem));
+  if (byClass !== 0) return byClass;
+  a.text ??= JSON.stringify(a.problem);
+  b.text ??= JSON.stringify(b.problem);
+  return byCodeUnit(a.text, b.text);
 }
 
 function pathTokens(path: string): readonly Token[] {

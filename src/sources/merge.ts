@@ -18,7 +18,7 @@ export function mergeFiles(files: ReadonlyMap<string, Manifests>): Merged {
   const definitions = new Map<ObjectKey, [Manifest, ...Manifest[]]>();
   const problems: FileProblem[] = [];
   for (const [, manifests] of [...files].sort(([a], [b]) => byCodeUnit(a, b))) {
-    problems.push(...manifests.problems);
+    for (const problem of manifests.problems) problems.push(problem);
     for (const manifest of manifests.documents) {
       const known = definitions.get(manifest.key);
       if (known === undefined) definitions.set(manifest.key, [manifest]);
@@ -29,7 +29,8 @@ export function mergeFiles(files: ReadonlyMap<string, Manifests>): Merged {
   for (const [key, [first, ...others]] of definitions) {
     objects.set(key, first);
     const places = others.map(({ locate }) => locate(""));
-    if (places.length > 0) problems.push(...definedAgain(key, first.locate(""), places));
+    if (places.length === 0) continue;
+    for (const problem of definedAgain(key, first.locate(""), places)) problems.push(problem);
   }
   return { objects, problems: problems.sort(byPlace) };
 }

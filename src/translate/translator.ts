@@ -60,7 +60,14 @@ export type Delta = {
 export type Failure = { readonly part: string; readonly error: unknown };
 
 /** What has been done so far: held against the number of hosts concerned, never against the clock. */
-export type Work = { readonly unitsCompiled: number; readonly resourcesEncoded: number };
+export type Work = {
+  readonly unitsCompiled: number;
+  readonly resourcesEncoded: number;
+  /** What delegation took: see `Effort`. */
+  readonly stepsTaken: number;
+  /** By all compilations, for all objects. */
+  readonly problemsFound: number;
+};
 
 /** `holds` is what the unit has a share in; the drafts themselves are not kept. */
 type UnitOutput = { readonly host: ir.Host | undefined; readonly holds: readonly Held[] };
@@ -87,6 +94,8 @@ export class Translator {
   #changedHosts = new Set<string>();
   readonly #failing = new Set<string>();
   #unitsCompiled = 0;
+  #stepsTaken = 0;
+  #problemsFound = 0;
   #isFirst = true;
 
   constructor(options: TranslateOptions) {
@@ -167,7 +176,12 @@ export class Translator {
   }
 
   work(): Work {
-    return { unitsCompiled: this.#unitsCompiled, resourcesEncoded: this.#table.encoded };
+    return {
+      unitsCompiled: this.#unitsCompiled,
+      resourcesEncoded: this.#table.encoded,
+      stepsTaken: this.#stepsTaken,
+      problemsFound: this.#problemsFound,
+    };
   }
 
   /** An object of another class is treated as one that is not there. */
@@ -186,7 +200,9 @@ export class Translator {
     this.#unitsCompiled++;
     const view = new RecordingView(this.#store);
     try {
-      const { host, findings } = compileUnit(unit, view, this.#options.compile);
+      const { host, findings, effort } = compileUnit(unit, view, this.#options.compile);
+      this.#stepsTaken += effort.steps;
+      for (const problems of findings.values()) this.#problemsFound += problems.size;
       const drafts = host === undefined ? [] : hostDrafts(host, this.#options.listeners, this.#options.digest);
       const prepared = drafts.map((draft) => this.#table.prepare(draft));
       this.#findings.replace(unit, findings);

@@ -6,6 +6,15 @@ export function isInside(path: string, prefix: string): boolean {
   return prefix === "/" || path === prefix || path.startsWith(`${prefix}/`);
 }
 
+/** The longest path inside of which both lie. */
+export function commonPath(a: string, b: string): string {
+  let end = 0;
+  for (let i = 1; i <= a.length && i <= b.length && a[i - 1] === b[i - 1]; i++) {
+    if ((i === a.length || a[i] === "/") && (i === b.length || b[i] === "/")) end = i;
+  }
+  return end === 0 ? "/" : a.slice(0, end);
+}
+
 /** `/blog/` means `/blog`. */
 export function withoutTrailingSlash(path: string): string {
   let end = path.length;

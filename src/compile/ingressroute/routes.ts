@@ -3,6 +3,7 @@ import type { ObjectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
 import type { View } from "../../store/view.ts";
 import type { AuthorityBudget } from "../authority-budget.ts";
+import type { Effort } from "../effort.ts";
 import type { CompileOptions } from "../options.ts";
 import { compileRetry } from "../policies/retry.ts";
 import { compileTimeout } from "../policies/timeout.ts";
@@ -20,6 +21,7 @@ export type Context = {
   readonly reach: (object: ObjectKey) => void;
   /** Whether the root has TLS, so that the insecure port redirects. */
   readonly isSecure: boolean;
+  readonly effort: Effort;
 };
 
 /**

@@ -2,7 +2,7 @@ import type { HealthCheck, IngressRoute } from "../../api/ingress-route.ts";
 import { type ObjectKey, objectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
 import type { Subject } from "../problems.ts";
-import { cycleThrough } from "./cycle.ts";
+import { Chain } from "./cycle.ts";
 import { reportSelf } from "./report-self.ts";
 import type { Context } from "./routes.ts";
 import { compileShares } from "./shares.ts";
@@ -20,7 +20,7 @@ export function resolveTcpProxy(
   isRefused: boolean,
   context: Context,
 ): readonly ir.Share[] | undefined {
-  const chain = new Set<ObjectKey>();
+  const chain = new Chain();
   let parent: ObjectKey | undefined;
   let holder: Holder = { key, ingressRoute: root, healthCheck: root.healthCheck };
   for (;;) {
@@ -35,7 +35,7 @@ export function resolveTcpProxy(
     if (next === undefined) return shares;
     if (next === "nobody") return [];
     parent = holder.key;
-    chain.add(parent);
+    chain.push(parent);
     holder = next;
   }
 }
@@ -81,7 +81,7 @@ function withoutAlpn(share: ir.Share): ir.Share {
 /** Undefined: the object does not delegate. "nobody": what it delegates to is not there. */
 function findDelegate(
   { key, ingressRoute, healthCheck }: Holder,
-  chain: ReadonlySet<ObjectKey>,
+  chain: Chain,
   { view, report }: Context,
 ): Holder | "cycle" | "nobody" | undefined {
   const { name, namespace = ingressRoute.metadata.namespace } = ingressRoute.tcpProxy?.delegate ?? {};
@@ -89,7 +89,7 @@ function findDelegate(
   const target = objectKey("IngressRoute", namespace, name);
   const about = { object: key, at: "spec.tcpproxy.delegate", subject: SUBJECT };
   if (target === key || chain.has(target)) {
-    report({ ...about, code: "DelegationCycle", ...cycleThrough(target, key, chain) });
+    report({ ...about, code: "DelegationCycle", ...chain.cycleThrough(target, key) });
     return "cycle";
   }
   const found = view.ingressRoute(namespace, name);

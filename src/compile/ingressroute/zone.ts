@@ -1,83 +1,109 @@
 import type * as ir from "../../ir/ir.ts";
+import type { Effort } from "../effort.ts";
+import { entriesOf, findIn, type IdMap, withEntry, withoutEntry } from "./id-map.ts";
 
 /**
- * The routes that one IngressRoute publishes below one prefix, together with what it delegates: a tree of path segments that
- * works as a DNS zone does. A delegation grafts the delegate's tree in at its prefix.
+ * The routes that one IngressRoute publishes, together with what it delegates: a tree of path segments that works as a DNS
+ * zone does. A delegation grafts the delegate's tree in at its prefix.
  *
- * A finished zone can hang below several parents: every zone copies the nodes of others before it changes them.
+ * Nodes never change, so that a tree can hang below any number of parents. What is written makes new nodes from the root
+ * down to its place, and shares all others: a graft costs the length of its prefix, however large the tree beside it.
  */
 export class Zone {
-  #root: Node = { owner: this, route: undefined, children: new Map() };
+  readonly #segments: Segments;
+  #root: ZoneNode = EMPTY;
+
+  constructor(segments: Segments) {
+    this.#segments = segments;
+  }
 
   /** Puts a route at its own path; returns the route that stood there. */
   set(route: ir.Route): ir.Route | undefined {
-    const node = this.#ownNode(segmentsOf(route.match.path));
-    const replaced = node.route;
-    node.route = route;
-    return replaced;
+    const way = this.#wayTo(this.#segments.of(route.match.path));
+    const { node = EMPTY } = way.at(-1) ?? {};
+    this.#replace(way, { route, children: node.children });
+    return node.route;
   }
 
-  /** Replaces everything at and below `prefix` by what `zone` has there; returns the routes that stood there. */
-  graft(prefix: string, zone: Zone): readonly ir.Route[] {
-    const segments = segmentsOf(prefix);
-    const grafted = zone.#find(segments);
-    const last = segments.at(-1);
-    if (last === undefined) {
-      const replaced = collect(this.#root);
-      this.#root = grafted ?? { owner: this, route: undefined, children: new Map() };
-      return replaced;
-    }
-    const parent = this.#ownNode(segments.slice(0, -1));
-    const before = parent.children.get(last);
+  /** Replaces everything at and below `prefix` by what `zone` has there; returns what stood there, if something did. */
+  graft(prefix: string, zone: Zone): ZoneNode | undefined {
+    const segments = this.#segments.of(prefix);
+    const grafted = zone.#wayTo(segments).at(-1)?.node;
+    const way = this.#wayTo(segments);
+    const before = way.at(-1)?.node;
     // An object can be delegated several prefixes, one inside the other: then the very same tree is there already.
-    if (before !== undefined && before === grafted) return [];
-    const replaced = collect(before);
-    if (grafted === undefined) parent.children.delete(last);
-    else parent.children.set(last, grafted);
-    return replaced;
+    if (before === grafted) return undefined;
+    this.#replace(way, grafted);
+    return before;
   }
 
   routes(): readonly ir.Route[] {
-    return collect(this.#root);
+    return routesOf(this.#root, new Set(), this.#segments.effort);
   }
 
-  #find(segments: readonly string[]): Node | undefined {
-    let node: Node | undefined = this.#root;
-    for (const segment of segments) node = node?.children.get(segment);
-    return node;
-  }
-
-  /** The node at this path, made or copied so that it and all above it are this zone's own. */
-  #ownNode(segments: readonly string[]): Node {
-    this.#root = this.#own(this.#root);
-    let node = this.#root;
+  /** The nodes from the root down to a path, as far as there are any. */
+  #wayTo(segments: readonly number[]): readonly Step[] {
+    this.#segments.effort.steps += segments.length + 1;
+    let node: ZoneNode | undefined = this.#root;
+    const way: Step[] = [{ segment: -1, node }];
     for (const segment of segments) {
-      const child = this.#own(node.children.get(segment));
-      node.children.set(segment, child);
-      node = child;
+      node = node && findIn(node.children, segment);
+      way.push({ segment, node });
     }
-    return node;
+    return way;
   }
 
-  #own(node: Node | undefined): Node {
-    if (node === undefined) return { owner: this, route: undefined, children: new Map() };
-    return node.owner === this ? node : { owner: this, route: node.route, children: new Map(node.children) };
+  #replace(way: readonly Step[], by: ZoneNode | undefined): void {
+    let node = by;
+    for (let i = way.length - 1; i > 0; i--) {
+      const { segment } = way[i] ?? { segment: -1 };
+      const parent = way[i - 1]?.node ?? EMPTY;
+      const children = node ? withEntry(parent.children, segment, node) : withoutEntry(parent.children, segment);
+      node = { route: parent.route, children };
+    }
+    this.#root = node ?? EMPTY;
   }
 }
 
-type Node = { readonly owner: Zone; route: ir.Route | undefined; readonly children: Map<string, Node> };
+export type ZoneNode = { readonly route: ir.Route | undefined; readonly children: IdMap<ZoneNode> };
 
-function segmentsOf(path: string): readonly string[] {
-  return path === "/" ? [] : path.slice(1).split("/");
+type Step = { readonly segment: number; readonly node: ZoneNode | undefined };
+
+const EMPTY: ZoneNode = { route: undefined, children: undefined };
+
+/** The segments of paths as numbers, the same in all zones of one root. */
+export class Segments {
+  readonly #ids = new Map<string, number>();
+  readonly effort: Effort;
+
+  constructor(effort: Effort) {
+    this.effort = effort;
+  }
+
+  of(path: string): readonly number[] {
+    return path === "/" ? [] : path.slice(1).split("/").map(this.#idOf);
+  }
+
+  readonly #idOf = (segment: string): number => {
+    const known = this.#ids.get(segment) ?? this.#ids.size;
+    this.#ids.set(segment, known);
+    return known;
+  };
 }
 
-/** Without recursion: a path may have thousands of segments. */
-function collect(from: Node | undefined): ir.Route[] {
+/**
+ * The routes at and below a node, without those of parts that are in `seen`, to which all parts are added. Without recursion:
+ * a path may have thousands of segments.
+ */
+export function routesOf(from: ZoneNode, seen: Set<object>, effort: Effort): readonly ir.Route[] {
   const routes: ir.Route[] = [];
-  const rest = from === undefined ? [] : [from];
+  const rest: ZoneNode[] = [from];
   for (let node = rest.pop(); node !== undefined; node = rest.pop()) {
+    effort.steps++;
+    if (seen.has(node)) continue;
+    seen.add(node);
     if (node.route !== undefined) routes.push(node.route);
-    for (const child of node.children.values()) rest.push(child);
+    for (const child of entriesOf(node.children, seen)) rest.push(child);
   }
   return routes;
 }
