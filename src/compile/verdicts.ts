@@ -54,7 +54,7 @@ const FIELD_ORDER = [
   "services",
 ];
 
-/** How many problems of one code at one field are told. */
+/** How many problems with those who delegate are told of one code at one field. */
 const MAX_ALIKE = 10;
 
 /**
@@ -81,6 +81,7 @@ export function inDocumentOrder(problems: Iterable<Problem>): readonly Problem[]
 function withoutManyAlike(problems: readonly Problem[]): readonly Problem[] {
   const counts = new Map<string, number>();
   const kept = problems.filter((problem) => {
+    if (!("parent" in problem)) return true;
     const count = (counts.get(fieldAndCode(problem)) ?? 0) + 1;
     counts.set(fieldAndCode(problem), count);
     return count <= MAX_ALIKE;

@@ -30,17 +30,6 @@ export function withEntry<T>(map: IdMap<T>, id: number, value: T): Leaf<T> | For
     : { ...map, one: withEntry(map.one, id, value) };
 }
 
-export function withoutEntry<T>(map: IdMap<T>, id: number): IdMap<T> {
-  if (map === undefined) return undefined;
-  if (!("bit" in map)) return map.id === id ? undefined : map;
-  const isOne = (id & map.bit) !== 0;
-  const side = isOne ? map.one : map.zero;
-  const left = withoutEntry(side, id);
-  if (left === side) return map;
-  if (left === undefined) return isOne ? map.zero : map.one;
-  return isOne ? { ...map, one: left } : { ...map, zero: left };
-}
-
 /** The values, without those of parts that are in `seen`, to which all parts are added. */
 export function* entriesOf<T>(map: IdMap<T>, seen: Set<object>): Generator<T> {
   const rest = map === undefined ? [] : [map];

@@ -1,6 +1,6 @@
 import type * as ir from "../../ir/ir.ts";
 import type { Effort } from "../effort.ts";
-import { entriesOf, findIn, type IdMap, withEntry, withoutEntry } from "./id-map.ts";
+import { entriesOf, findIn, type IdMap, withEntry } from "./id-map.ts";
 
 /**
  * The routes that one IngressRoute publishes, together with what it delegates: a tree of path segments that works as a DNS
@@ -33,7 +33,7 @@ export class Zone {
     const before = way.at(-1)?.node;
     // An object can be delegated several prefixes, one inside the other: then the very same tree is there already.
     if (before === grafted) return undefined;
-    this.#replace(way, grafted);
+    this.#replace(way, grafted ?? EMPTY);
     return before;
   }
 
@@ -53,15 +53,14 @@ export class Zone {
     return way;
   }
 
-  #replace(way: readonly Step[], by: ZoneNode | undefined): void {
+  #replace(way: readonly Step[], by: ZoneNode): void {
     let node = by;
     for (let i = way.length - 1; i > 0; i--) {
       const { segment } = way[i] ?? { segment: -1 };
       const parent = way[i - 1]?.node ?? EMPTY;
-      const children = node ? withEntry(parent.children, segment, node) : withoutEntry(parent.children, segment);
-      node = { route: parent.route, children };
+      node = { route: parent.route, children: withEntry(parent.children, segment, node) };
     }
-    this.#root = node ?? EMPTY;
+    this.#root = node;
   }
 }
 
