@@ -8,7 +8,9 @@ import { applied, OPTIONS, type RawObject, RUNS, SEEDS } from "./worlds.ts";
 /** One object's routes: a match, and the name of whom it delegates to, or undefined for a route with a service. */
 type Graph = ReadonlyMap<string, readonly (readonly [match: string, delegate: string | undefined])[]>;
 
-const prefix = fc.array(fc.constantFrom("a", "a0", "a-", "b"), { maxLength: 4 }).map((segments) => `/${segments.join("/")}`);
+const prefix = fc
+  .array(fc.constantFrom("a", "a0", "a-", "b"), { maxLength: 4 })
+  .map((segments) => `/${segments.join("/")}`);
 
 /** Objects that delegate to later ones, so that there are no cycles; half of the routes of each lie below one prefix. */
 const graph: fc.Arbitrary<Graph> = fc
