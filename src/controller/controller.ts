@@ -1,4 +1,4 @@
-import { notesWithoutStatus } from "../api/kinds.ts";
+import { notesWithoutStatus, type ObjectChange } from "../api/kinds.ts";
 import type { ObjectKey } from "../api/object-key.ts";
 import { shortName } from "../api/object-key.ts";
 import { describe, withheld } from "../compile/problems.ts";
@@ -6,6 +6,7 @@ import type { Verdict } from "../compile/verdicts.ts";
 import { problemText, type SourceListener, type SourceProblem } from "../sources/source.ts";
 import { type Delta, type IngressReport, type TranslateOptions, Translator } from "../translate/translator.ts";
 import type { Cache } from "../xds/cache.ts";
+import { ChangeQueue } from "./change-queue.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import type { Logger } from "./log.ts";
 import { Telemetry } from "./telemetry.ts";
@@ -24,12 +25,29 @@ export type ControllerOptions = {
 /** Of one Ingress: thousands of lines would hide what is said of others. */
 const MAX_LOGGED = 10;
 
+/** How long changes are applied before others have a turn: those of a host take less, unless it has thousands of routes. */
+const TURN_MS = 20;
+
+/** Changes on their way through the translator. */
+type Application = {
+  readonly changes: readonly ObjectChange[];
+  readonly steps: Generator<undefined, Delta>;
+  readonly end: () => void;
+  /** The time it has taken, without that of others in between. */
+  tookMs: number;
+};
+
 /** The one loop in which the stages meet: what a source tells goes through the translator to the Envoys. */
 export class Controller {
   readonly translator: Translator;
   readonly telemetry: Telemetry = new Telemetry();
   readonly #options: ControllerOptions;
   readonly #expiries: ExpiryWatch;
+  readonly #waiting = new ChangeQueue();
+  #applying: Application | undefined;
+  #isWorking = false;
+  /** Ends the pause in which others have their turn. */
+  #pause: (() => void) | undefined;
   #batches = 0;
   #isSynced = false;
   #sourceProblems: readonly SourceProblem[] = [];
@@ -42,10 +60,13 @@ export class Controller {
 
   /** What the controller's source is to be given. */
   readonly listener: SourceListener = {
-    changed: (batch) => this.#apply(batch),
+    changed: (batch) => {
+      this.#waiting.push(batch);
+      this.#work();
+    },
     synced: () => {
       // Even with nothing to serve there are listeners.
-      this.#apply([]);
+      this.#finish(this.#begin([]));
       this.#isSynced = true;
       this.#options.cache.ready();
       this.#options.log.info({ hosts: this.translator.hosts().length }, "everything has been read, serving");
@@ -68,20 +89,73 @@ export class Controller {
     if (this.#isSynced) this.#expiries.lookAtAll(this.translator.hosts(), this.#options.now());
   }
 
-  #apply(batch: Parameters<SourceListener["changed"]>[0]): void {
-    const end = this.telemetry.applySeconds.startTimer();
+  /**
+   * Applies what waits. What takes long stops now and then, so that Envoys, probes and the Lease have their turns; before
+   * everything has been read there is nobody to wait for.
+   */
+  #work(): void {
+    if (this.#isWorking) return;
+    this.#isWorking = true;
+    this.#pause?.();
+    const stop = this.#isSynced ? performance.now() + TURN_MS : Number.POSITIVE_INFINITY;
+    while (performance.now() < stop) {
+      if (this.#applying === undefined) {
+        const changes = this.#waiting.take(performance.now());
+        if (changes === undefined) break;
+        this.#applying = this.#begin(changes);
+      }
+      const from = performance.now();
+      const isDone = this.#advance(this.#applying);
+      this.#applying.tookMs += performance.now() - from;
+      if (!isDone) continue;
+      const { changes, tookMs } = this.#applying;
+      this.#applying = undefined;
+      if (this.#isSynced) this.#waiting.applied(changes, tookMs, performance.now());
+    }
+    this.#isWorking = false;
+    const inMs = this.#applying === undefined ? this.#waiting.dueInMs(performance.now()) : 0;
+    if (inMs !== undefined) this.#workIn(inMs);
+  }
+
+  #workIn(ms: number): void {
+    // Only what has come from outside meanwhile is before an immediate; a timer would wait for a millisecond.
+    const cancel = ms > 0 ? timeout(ms, () => this.#work()) : immediate(() => this.#work());
+    this.#pause = () => {
+      cancel();
+      this.#pause = undefined;
+    };
+  }
+
+  #begin(changes: readonly ObjectChange[]): Application {
     this.#batches++;
-    for (const line of notesWithoutStatus(batch)) this.#options.log.warn(line);
+    for (const line of notesWithoutStatus(changes)) this.#options.log.warn(line);
+    const steps = this.translator.steps(changes);
+    return { changes, steps, end: this.telemetry.applySeconds.startTimer(), tookMs: 0 };
+  }
+
+  #finish(application: Application): void {
+    while (!this.#advance(application));
+  }
+
+  /** One step; returns whether it was the last. */
+  #advance({ steps, end }: Application): boolean {
     let delta: Delta;
     try {
-      delta = this.translator.apply(batch);
+      const { done, value } = steps.next();
+      if (!done) return false;
+      delta = value;
       this.#options.cache.apply(delta.resources);
     } catch (err) {
       this.telemetry.bugs.inc();
       this.#options.log.error({ err }, "a bug in Isoline: what is served stays as it was before these changes");
-      return;
+      return true;
     }
     end();
+    this.#tell(delta);
+    return true;
+  }
+
+  #tell(delta: Delta): void {
     this.telemetry.batches.inc();
     for (const { part, error } of delta.failures) {
       this.telemetry.bugs.inc();
@@ -135,4 +209,14 @@ export class Controller {
     }
     for (const text of before ?? []) if (!after?.has(text)) log.info(`settled: ${text}`);
   }
+}
+
+function timeout(ms: number, then: () => void): () => void {
+  const timer = setTimeout(then, ms).unref();
+  return () => clearTimeout(timer);
+}
+
+function immediate(then: () => void): () => void {
+  const timer = setImmediate(then);
+  return () => clearImmediate(timer);
 }

@@ -105,6 +105,18 @@ export class Translator {
 
   /** Compiles what the changes concern and returns the differences. Never throws for what a decoder has let through. */
   apply(changes: Iterable<ObjectChange>): Delta {
+    const steps = this.steps(changes);
+    for (;;) {
+      const { done, value } = steps.next();
+      if (done) return value;
+    }
+  }
+
+  /**
+   * The same, with a stop after each host for whoever has something else to do meanwhile. Until the end, {@link host} and
+   * its like tell of some hosts what is new and of others what was before, and nothing else may be applied.
+   */
+  *steps(changes: Iterable<ObjectChange>): Generator<undefined, Delta> {
     if (this.#isFirst) {
       this.#isFirst = false;
       this.#table.hold(this.#table.prepare(httpListenerDraft(this.#options.listeners)));
@@ -118,7 +130,10 @@ export class Translator {
     for (const service of touched.endpoints) {
       this.#attempt(`endpoints of ${service}`, failures, () => this.#updateEndpoints(service));
     }
-    for (const unit of [...stale].sort(byCodeUnit)) this.#attempt(unit, failures, () => this.#recompile(unit));
+    for (const unit of [...stale].sort(byCodeUnit)) {
+      this.#attempt(unit, failures, () => this.#recompile(unit));
+      yield;
+    }
     if (this.#isListenerStale) this.#attempt("the listener", failures, () => this.#updateListener());
     const resources = this.#table.takeChanges();
     const hosts = this.#changedHosts;
