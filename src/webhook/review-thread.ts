@@ -27,8 +27,9 @@ const BEAT_MS = 1_000;
 /** The API server has long given up by then. */
 const MAX_UNANSWERED = 3;
 const CLOSE_MS = 2_000;
-/** A thread that lasted as long as this has worked. */
-const WORKED_MS = 60_000;
+/** So often in a while it is begun anew at once: while there is none, the API server is refused, and nothing is reviewed. */
+const AT_ONCE = 5;
+const WHILE_MS = 60_000;
 
 /**
  * A server of reviews in a thread of its own: whatever is sent to it, and whoever sends it, the thread that feeds Envoys
@@ -73,19 +74,21 @@ export class ReviewThread {
   async #keep(first: Thread, address: string, port: number): Promise<void> {
     const { clock, onReport } = this.#options;
     const { signal } = this.#stopped;
-    let failures = 0;
+    let ends: readonly number[] = [];
     let thread = first;
     let listening = Promise.resolve(port);
     for (;;) {
-      const startMs = performance.now();
       const error = await listening.then(() => thread.life(signal)).catch(asError);
       await thread.end();
       if (signal.aborted) return;
-      failures = performance.now() - startMs >= WORKED_MS ? 1 : failures + 1;
+      const nowMs = performance.now();
+      ends = [...ends.filter((endMs) => nowMs - endMs < WHILE_MS), nowMs];
       onReport({ kind: "ended", error });
-      await clock.sleep(backoffMs(failures, clock.random), signal).catch((reason: unknown) => {
-        if (!signal.aborted) throw reason;
-      });
+      if (ends.length > AT_ONCE) {
+        await clock.sleep(backoffMs(ends.length - AT_ONCE, clock.random), signal).catch((reason: unknown) => {
+          if (!signal.aborted) throw reason;
+        });
+      }
       if (signal.aborted) return;
       thread = this.#start();
       listening = thread.listen(address, port);

@@ -2,6 +2,7 @@ import { type ApiObject, KINDS } from "../api/kinds.ts";
 import { objectKey } from "../api/object-key.ts";
 import { type AloneOptions, problemsAlone } from "../compile/alone.ts";
 import { classOf, describe, type Problem } from "../compile/problems.ts";
+import { boundedRegexes } from "./bounds.ts";
 
 export type ReviewOptions = {
   readonly compile: AloneOptions;
@@ -39,12 +40,21 @@ export function review(body: unknown, options: ReviewOptions): Verdict | undefin
   // A status is the controller's word, and an object that is going away only loses its finalizers.
   if (!isWrite || subResource || isGoing(object)) return verdict(uid, subject, [], []);
 
-  const problems = problemsOf(subject, object, options);
-  const before = operation === "UPDATE" ? problemsOf(subject, oldObject, options) : [];
+  const regexes = boundedRegexes(options.compile.readRegex);
+  const compile = { ...options.compile, readRegex: regexes.read };
+  const problems = problemsOf(subject, object, compile);
   const mayRefuse = REFUSED.has(subject.kind) && !options.isWarnOnly;
+  const before = operation === "UPDATE" && mayRefuse ? problemsOf(subject, oldObject, compile) : [];
   const added = new Set(mayRefuse ? newMistakes(problems, before) : []);
   const rest = problems.filter((problem) => !added.has(problem));
-  return verdict(uid, subject, [...added], rest);
+  return verdict(uid, subject, [...added], rest, unreadText(regexes.unread()));
+}
+
+function unreadText(regexes: number): readonly string[] {
+  if (regexes === 0) return [];
+  return [
+    `Isoline has not looked at ${regexes} of the regular expressions: they are too many for that before it is written`,
+  ];
 }
 
 /** The answer for an object that is too large to be looked at; whoever wrote it has its status. */
@@ -67,10 +77,10 @@ function subjectOf({ kind: gvk, namespace, name }: Readonly<Record<string, unkno
   return { kind: textOf(kind), apiVersion, namespace: textOf(namespace), name: textOf(name) };
 }
 
-function problemsOf(subject: Subject, raw: unknown, options: ReviewOptions): readonly Problem[] {
+function problemsOf(subject: Subject, raw: unknown, options: AloneOptions): readonly Problem[] {
   const { kind, namespace, name } = subject;
   const object = decode(subject, raw);
-  return object === undefined ? [] : problemsAlone(objectKey(kind, namespace, name), object, options.compile);
+  return object === undefined ? [] : problemsAlone(objectKey(kind, namespace, name), object, options);
 }
 
 /** Undefined for kinds that are not read. */
@@ -101,9 +111,15 @@ function isGoing(object: unknown): boolean {
   return Boolean(fieldsOf(fieldsOf(object).metadata).deletionTimestamp);
 }
 
-function verdict(uid: string, { kind }: Subject, refusals: readonly Problem[], told: readonly Problem[]): Verdict {
+function verdict(
+  uid: string,
+  { kind }: Subject,
+  refusals: readonly Problem[],
+  told: readonly Problem[],
+  more: readonly string[] = [],
+): Verdict {
   const isAllowed = refusals.length === 0;
-  const warnings = inWords(told).map((text) => cut(text, MAX_WARNING));
+  const warnings = [...inWords(told), ...more].map((text) => cut(text, MAX_WARNING));
   const status = isAllowed ? {} : { status: { code: 422, reason: "Invalid", message: inWords(refusals).join("; ") } };
   const response = { uid, allowed: isAllowed, ...status, ...(warnings.length === 0 ? {} : { warnings }) };
   const answer = { apiVersion: API_VERSION, kind: "AdmissionReview", response };

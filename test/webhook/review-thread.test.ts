@@ -104,6 +104,19 @@ describe("a thread that answers reviews", () => {
       expect(report).toEqual({ kind: "ended", error: expect.objectContaining({ message }) });
   });
 
+  test("is begun anew at once, but not for ever", async () => {
+    const waits: number[] = [];
+    const sleep = (ms: number, signal: AbortSignal) => {
+      waits.push(ms);
+      return REAL_CLOCK.sleep(60_000, signal);
+    };
+    const code = "if (kind === 'ping') process.exit(1);";
+    await start({ script: scripted(code), beatMs: 20, clock: { random: () => 0.5, sleep } }).listen("127.0.0.1", 0);
+    await eventually(() => waits.length > 0, SOON_MS);
+    expect(reports).toHaveLength(6);
+    expect(waits).toEqual([100]);
+  });
+
   test("is not taken for dead while this thread hangs", async () => {
     const answering = "if (kind === 'ping') parentPort.postMessage({ kind: 'pong' });";
     await start({ script: scripted(answering), beatMs: 20 }).listen("127.0.0.1", 0);

@@ -112,6 +112,24 @@ test("an Ingress is never refused", () => {
   expect(reviewed(request("CREATE", annotated))).toEqual({ uid: "u", allowed: true });
 });
 
+test("of an Ingress with too many regular expressions, those beyond are told of and not looked at", () => {
+  const backend = { service: { name: "home", port: { number: 80 } } };
+  const paths = Array.from({ length: 203 }, (_, i) => ({
+    path: `/${i}[`,
+    pathType: "ImplementationSpecific",
+    backend,
+  }));
+  const spec = { rules: [{ host: "a.example.com", http: { paths } }] };
+  const metadata = { name: "a", namespace: "default" };
+  const ingress = { apiVersion: "networking.k8s.io/v1", kind: "Ingress", metadata, spec };
+  const { allowed, warnings } = reviewed(request("CREATE", ingress));
+  expect(allowed).toBe(true);
+  expect(warnings?.slice(-2)).toEqual([
+    "and 190 more",
+    "Isoline has not looked at 3 of the regular expressions: they are too many for that before it is written",
+  ]);
+});
+
 describe("an update", () => {
   const two = root(
     { match: "/foo", services: [{ name: "home", port: 80, weight: -1 }] },
