@@ -9,6 +9,7 @@ import type { Cache } from "../xds/cache.ts";
 import { ChangeQueue } from "./change-queue.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import type { Logger } from "./log.ts";
+import { ObjectLog } from "./object-log.ts";
 import { Telemetry } from "./telemetry.ts";
 
 export type ControllerOptions = {
@@ -43,6 +44,7 @@ export class Controller {
   readonly telemetry: Telemetry = new Telemetry();
   readonly #options: ControllerOptions;
   readonly #expiries: ExpiryWatch;
+  readonly #objectLog: ObjectLog;
   readonly #waiting = new ChangeQueue();
   #applying: Application | undefined;
   #isWorking = false;
@@ -55,6 +57,7 @@ export class Controller {
   constructor(options: ControllerOptions) {
     this.#options = options;
     this.translator = new Translator(options.translate);
+    this.#objectLog = new ObjectLog(options.log, () => performance.now());
     this.#expiries = new ExpiryWatch(({ text, ...facts }) => options.log.warn(facts, text));
   }
 
@@ -128,7 +131,8 @@ export class Controller {
 
   #begin(changes: readonly ObjectChange[]): Application {
     this.#batches++;
-    for (const line of notesWithoutStatus(changes)) this.#options.log.warn(line);
+    // Each begins with the key of its object.
+    for (const line of notesWithoutStatus(changes)) this.#objectLog.write("warn", line.split("/")[1] ?? "", {}, line);
     const steps = this.translator.steps(changes);
     return { changes, steps, end: this.telemetry.applySeconds.startTimer(), tookMs: 0 };
   }
@@ -171,30 +175,39 @@ export class Controller {
   }
 
   #logVerdict(key: ObjectKey, verdict: Verdict | undefined): void {
-    const { log } = this.#options;
     const ingressRoute = shortName(key);
-    if (verdict === undefined) log.info({ ingressRoute }, "IngressRoute is gone");
-    else if (verdict.currentStatus === "valid") log.info({ ingressRoute }, "IngressRoute is valid");
+    const log = this.#logOf(ingressRoute);
+    if (verdict === undefined) log("info", { ingressRoute }, "IngressRoute is gone");
+    else if (verdict.currentStatus === "valid") log("info", { ingressRoute }, "IngressRoute is valid");
     else {
       const { currentStatus, description, problems } = verdict;
       // The status is for the object's author, the log for whoever runs Isoline.
       const [hidden] = problems.flatMap((problem) => withheld(problem) ?? []);
-      log.warn({ ingressRoute, description, ...(hidden && { withheld: hidden }) }, `IngressRoute is ${currentStatus}`);
+      log(
+        "warn",
+        { ingressRoute, description, ...(hidden && { withheld: hidden }) },
+        `IngressRoute is ${currentStatus}`,
+      );
     }
   }
 
   #logIngress(key: ObjectKey, problems: IngressReport | undefined): void {
-    const { log } = this.#options;
     const ingress = shortName(key);
-    if (problems === undefined) log.info({ ingress }, "Ingress is gone");
-    else if (problems.length === 0) log.info({ ingress }, "Ingress is served");
+    const log = this.#logOf(ingress);
+    if (problems === undefined) log("info", { ingress }, "Ingress is gone");
+    else if (problems.length === 0) log("info", { ingress }, "Ingress is served");
     else {
       for (const problem of problems.slice(0, MAX_LOGGED)) {
         const hidden = withheld(problem);
-        log.warn({ ingress, code: problem.code, ...(hidden && { withheld: hidden }) }, describe(problem));
+        log("warn", { ingress, code: problem.code, ...(hidden && { withheld: hidden }) }, describe(problem));
       }
-      if (problems.length > MAX_LOGGED) log.warn({ ingress }, `and ${problems.length - MAX_LOGGED} more problems`);
+      if (problems.length > MAX_LOGGED) log("warn", { ingress }, `and ${problems.length - MAX_LOGGED} more problems`);
     }
+  }
+
+  #logOf(object: string): (level: "info" | "warn", facts: object, text: string) => void {
+    const [namespace = ""] = object.split("/");
+    return (level, facts, text) => this.#objectLog.write(level, namespace, facts, text);
   }
 
   #tellProblems(problems: readonly SourceProblem[]): void {

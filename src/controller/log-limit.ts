@@ -1,25 +1,38 @@
-/** For lines that strangers can cause as often as they like: one at once, and then one in a while that counts the others. */
+/** For lines that strangers can cause as often as they like: some at once, and then some in a while, which count the others. */
 export class LogLimit {
   readonly #everyMs: number;
+  readonly #lines: number;
   readonly #nowMs: () => number;
-  #nextMs = Number.NEGATIVE_INFINITY;
+  #endMs = Number.NEGATIVE_INFINITY;
+  #left = 0;
   #heldBack = 0;
 
-  constructor(options: { readonly everyMs: number; readonly nowMs: () => number }) {
+  /** `lines` is how many there are in a while, one unless told otherwise. */
+  constructor(options: { readonly everyMs: number; readonly lines?: number; readonly nowMs: () => number }) {
     this.#everyMs = options.everyMs;
+    this.#lines = options.lines ?? 1;
     this.#nowMs = options.nowMs;
+  }
+
+  /** Whether lines have been held back since the last that was told. */
+  get isHolding(): boolean {
+    return this.#heldBack > 0;
   }
 
   /** How many were held back since the last that was told; undefined if this one is held back, too. */
   take(): { readonly heldBack: number } | undefined {
     const nowMs = this.#nowMs();
-    if (nowMs < this.#nextMs) {
+    if (nowMs >= this.#endMs) {
+      this.#endMs = nowMs + this.#everyMs;
+      this.#left = this.#lines;
+    }
+    if (this.#left === 0) {
       this.#heldBack++;
       return undefined;
     }
+    this.#left--;
     const heldBack = this.#heldBack;
     this.#heldBack = 0;
-    this.#nextMs = nowMs + this.#everyMs;
     return { heldBack };
   }
 }

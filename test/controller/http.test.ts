@@ -109,6 +109,23 @@ test("what is wrong with an object without a status is in the log", () => {
   expect(log).toContain("Service/default/web: spec.ports[0].port: must be a whole number");
 });
 
+test("a namespace has only so many lines in the log, and others have theirs", () => {
+  const many = Array.from({ length: 100 }, (_, i) => rootYaml(`bad-${i}`, `bad-${i}.example.com`, "[]")).join("");
+  for (let i = 0; i < 3; i++) {
+    listener.changed(objects(many + serviceYaml("web").replace("port: 80", `port: eighty-${i}`)));
+    listener.synced();
+  }
+  const other = objects(rootYaml("web", "other.example.com", "[]").replace("name: web", "name: web, namespace: other"));
+  listener.changed(other);
+  listener.synced();
+  const lines = log
+    .split("\n")
+    .filter((line) => line.includes('"namespace":') || line.includes('"ingressRoute":"default/'));
+  expect(lines.length).toBeLessThanOrEqual(61);
+  expect(lines.filter((line) => line.includes("than is logged"))).toHaveLength(1);
+  expect(log).toContain('"ingressRoute":"other/web"');
+});
+
 test("an object with thousands of problems has a status of a readable size", async () => {
   const routes = Array.from({ length: 3000 }, (_, i) => `{ match: bad-${i}, services: [{ name: web, port: 80 }] }`);
   listener.changed(objects(rootYaml("web", "web.example.com", `[${routes.join(", ")}]`)));

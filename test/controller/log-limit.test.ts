@@ -10,3 +10,15 @@ test("one line at once, and then one in a while that counts those between", () =
   nowMs = 1_000_000;
   expect(limit.take()).toEqual({ heldBack: 0 });
 });
+
+test("several lines in a while, of which the first counts those before", () => {
+  let nowMs = 0;
+  const limit = new LogLimit({ everyMs: 60_000, lines: 2, nowMs: () => nowMs });
+  const take = (times: number) => Array.from({ length: times }, () => limit.take()?.heldBack);
+  expect(take(2)).toEqual([0, 0]);
+  expect(limit.isHolding).toBe(false);
+  expect(take(3)).toEqual([undefined, undefined, undefined]);
+  expect(limit.isHolding).toBe(true);
+  nowMs = 60_000;
+  expect(take(3)).toEqual([3, 0, undefined]);
+});
