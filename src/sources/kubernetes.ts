@@ -2,7 +2,7 @@ import { KINDS, type Kind, type ObjectChange } from "../api/kinds.ts";
 import { type ObjectKey, objectKey } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
 import type { KubeClient } from "../kube/client.ts";
-import type { Clock } from "../kube/clock.ts";
+import { type Clock, REAL_CLOCK } from "../kube/clock.ts";
 import { ApiError, ConnectionError, fields } from "../kube/errors.ts";
 import type { ReflectedChange } from "../kube/known-objects.ts";
 import { Reflector, type ReflectorEvent } from "../kube/reflector.ts";
@@ -27,6 +27,9 @@ export type KubernetesSourceOptions = {
   readonly idleMs?: number;
 };
 
+/** An API server that has just started forbids everything until it has read who may what. */
+const WARM_MS = 10_000;
+
 /**
  * The objects of a cluster, followed as they change. What arrives in one turn of the event loop is one batch; all that is
  * there at the start is one batch too, when every kind has been listed.
@@ -37,6 +40,9 @@ export class KubernetesSource implements Source {
   readonly #reflectors: readonly Reflector[];
   readonly #unsynced: Set<Kind> = new Set(KINDS);
   readonly #troubles = new Map<Kind, unknown>();
+  /** Since when a kind that could be read before is forbidden. */
+  readonly #forbidden = new Map<Kind, number>();
+  readonly #nowMs: () => number;
   /** The last word on each object, until it is told. */
   #pending = new Map<ObjectKey, ObjectChange>();
   #flush: NodeJS.Immediate | undefined;
@@ -45,6 +51,7 @@ export class KubernetesSource implements Source {
   constructor(options: KubernetesSourceOptions, listener: SourceListener) {
     this.#listener = listener;
     this.#statuses = options.statuses;
+    this.#nowMs = (options.clock ?? REAL_CLOCK).nowMs;
     const { client, observer, clock, idleMs } = options;
     this.#reflectors = KINDS.map((kind) => {
       return new Reflector({
@@ -107,6 +114,7 @@ export class KubernetesSource implements Source {
   }
 
   #trouble(kind: Kind, error: unknown): void {
+    if (this.#isForbiddenForNow(kind, error)) return;
     if (error === undefined) this.#troubles.delete(kind);
     else this.#troubles.set(kind, error);
     const texts = new Set([...this.#troubles].map(([troubled, why]) => troubleText(troubled, why)));
@@ -116,6 +124,18 @@ export class KubernetesSource implements Source {
         return { place: undefined, severity: "error", text: `${text}${kept}` };
       }),
     );
+  }
+
+  /** Whether it may be over in a moment; it is asked again with every try. */
+  #isForbiddenForNow(kind: Kind, error: unknown): boolean {
+    const isForbidden = error instanceof ApiError && error.status === 403 && !this.#unsynced.has(kind);
+    if (!isForbidden) {
+      this.#forbidden.delete(kind);
+      return false;
+    }
+    const sinceMs = this.#forbidden.get(kind) ?? this.#nowMs();
+    this.#forbidden.set(kind, sinceMs);
+    return this.#nowMs() - sinceMs < WARM_MS;
   }
 }
 

@@ -211,3 +211,36 @@ test.each<[string, Error, string]>([
   api.request = request;
   await eventuallySynced(told);
 });
+
+test("a kind that could be read is told to be forbidden when that lasts, not while an API server starts", async () => {
+  let nowMs = 0;
+  let errors = 0;
+  const clock = { random: cluster.clock.random, sleep: cluster.clock.sleep, nowMs: () => nowMs };
+  const observer = (kind: string, { kind: event }: { readonly kind: string }) => {
+    if (kind === "Secret" && event === "error") errors++;
+  };
+  source = new KubernetesSource({ client: cluster, clock, observer }, told.listener);
+  source.start();
+  await eventuallySynced(told);
+  await eventually(() => expect(cluster.of("Secret").openWatches).toBe(1));
+  const forbid = () => {
+    cluster.failure = refused(403, "403 Forbidden");
+    cluster.of("Secret").endWatches();
+  };
+  forbid();
+  await eventually(() => expect(errors).toBeGreaterThan(5));
+  expect(told.problems).toEqual([]);
+  nowMs = 9_000;
+  cluster.failure = undefined;
+  await eventually(() => expect(cluster.of("Secret").openWatches).toBe(1));
+  // It counts anew, as it was over in between.
+  nowMs = 60_000;
+  errors = 0;
+  forbid();
+  await eventually(() => expect(errors).toBeGreaterThan(5));
+  expect(told.problems).toEqual([]);
+  nowMs = 70_000;
+  await eventually(() => expect(told.problems).toEqual([expect.stringContaining("secrets cannot be read: the role")]));
+  cluster.failure = undefined;
+  await eventually(() => expect(told.problems).toEqual([]));
+});
