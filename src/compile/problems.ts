@@ -77,6 +77,14 @@ export type Fact =
       readonly bytes: number;
       readonly maxBytes: number;
     }
+  | {
+      readonly code: "TooManyUpstreams";
+      /** What has them together. */
+      readonly scope: "host" | "Ingress";
+      readonly namespace: string;
+      readonly count: number;
+      readonly max: number;
+    }
   | { readonly code: "DelegateIsRoot"; readonly delegate: ObjectKey }
   | { readonly code: "IngressHostInvalid"; readonly host: string; readonly reason: string }
   | { readonly code: "IngressPathInvalid"; readonly reason: string }
@@ -166,6 +174,7 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   ExternalNameInvalid: "B",
   ExternalNameIsLoopback: "B",
   AuthoritiesTooLarge: "B",
+  TooManyUpstreams: "B",
   DelegateIsRoot: "B",
   IngressHostInvalid: "B",
   IngressPathInvalid: "B",
@@ -304,6 +313,8 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
       return `externalName ${quoted(fact.externalName)} leads to the proxy itself, which is not allowed`;
     case "AuthoritiesTooLarge":
       return `its caSecret brings the certificates that namespace ${quoted(fact.namespace)} trusts below this host to ${inKib(fact.bytes)} KiB, and ${inKib(fact.maxBytes)} are the most; each use of a Service holds its own copy, so leave certificates out of ca.crt, or use fewer subject names and health checks`;
+    case "TooManyUpstreams":
+      return `namespace ${quoted(fact.namespace)} uses Services in ${fact.count} different ways in this ${fact.scope}, and ${fact.max} are the most; from here on only uses that stand before are served, so give all routes to a port of a Service the same healthCheck, strategy and validation, or spread them over several ${fact.scope === "host" ? "hosts" : "Ingresses and hosts"}`;
     case "DelegateIsRoot":
       return `delegates to ${quoted(shortName(fact.delegate))}, which has a virtualhost and so is a root itself; a delegated IngressRoute has none`;
     case "FieldIgnored":

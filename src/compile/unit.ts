@@ -3,7 +3,7 @@ import { type ObjectKey, objectKey } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
 import type * as ir from "../ir/ir.ts";
 import type { Unit, View } from "../store/view.ts";
-import { AuthorityBudget } from "./authority-budget.ts";
+import { ClusterBudget } from "./cluster-budget.ts";
 import type { Effort } from "./effort.ts";
 import { Findings } from "./findings.ts";
 import { compileIngresses } from "./ingress/host.ts";
@@ -45,8 +45,10 @@ export function compileUnit(unit: Unit, view: View, options: CompileOptions): Co
     if (holder === undefined) continue;
     reportUnserved(claim, heldBy(holder.key, claim), findings);
   }
-  const root = holder && compileRoot(holder, view, options, findings, effort);
-  const ingresses = compileIngresses(unit, view, options, findings);
+  const budget = new ClusterBudget();
+  const root = holder && compileRoot(holder, view, options, budget, findings, effort);
+  const ingresses = compileIngresses(unit, view, options, budget, findings);
+  budget.tell(findings.report.bind(findings));
   // A host that somebody holds is known, even while nothing of it is served: it is not left to wildcards.
   const isHost = !unit.includes("/") && (holder !== undefined || ingresses !== undefined);
   if (!isHost) return { host: undefined, findings: findings.byObject(), effort };
@@ -78,6 +80,7 @@ function compileRoot(
   { key, root }: Claim,
   view: View,
   options: CompileOptions,
+  budget: ClusterBudget,
   findings: Findings,
   effort: Effort,
 ): Served | undefined {
@@ -91,7 +94,7 @@ function compileRoot(
   const context = {
     view,
     options,
-    authorities: new AuthorityBudget(),
+    budget,
     isSecure: tls !== undefined,
     report: findings.report.bind(findings),
     reach: findings.reach.bind(findings),

@@ -56,6 +56,10 @@ const EXAMPLES: readonly (readonly [Fact, Subject?, string?])[] = [
     { code: "AuthoritiesTooLarge", namespace: "default", bytes: 4_300_000, maxBytes: 4_194_304 },
     service("/blog", "blog"),
   ],
+  [
+    { code: "TooManyUpstreams", scope: "host", namespace: "default", count: 24_000, max: 1000 },
+    service("/blog", "blog"),
+  ],
   [{ code: "DelegateIsRoot", delegate: key("blog") }, route("/blog")],
   [
     { code: "FieldIgnored", field: "wieght", reason: "unknown field, ignored: did you mean weight?" },

@@ -2,6 +2,7 @@ import type { Ingress, IngressBackend } from "../../api/ingress.ts";
 import { type ObjectKey, objectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
 import type { Unit, View } from "../../store/view.ts";
+import type { ClusterBudget } from "../cluster-budget.ts";
 import type { Findings } from "../findings.ts";
 import { oldestFirst } from "../oldest-first.ts";
 import type { CompileOptions } from "../options.ts";
@@ -10,7 +11,7 @@ import { compileUpstream, portNotFound, type Upstream } from "../upstreams.ts";
 import type { IngressSettings } from "./annotations.ts";
 import { isOurs } from "./class.ts";
 import { compilePath } from "./paths.ts";
-import { type ReadIngress, readIngress } from "./read.ts";
+import { backendId, type ReadIngress, readIngress } from "./read.ts";
 import { pathSubject } from "./self-check.ts";
 import { compileIngressTls } from "./tls.ts";
 
@@ -38,6 +39,7 @@ export function compileIngresses(
   unit: Unit,
   view: View,
   options: CompileOptions,
+  budget: ClusterBudget,
   findings: Findings,
 ): IngressHost | undefined {
   const participants: Participant[] = [];
@@ -84,7 +86,7 @@ export function compileIngresses(
     routes.set(id, {
       match: compiled.match,
       origin: { object: key, at: candidate.at },
-      action: action(participant, path, candidate, view, options, findings),
+      action: action(participant, path, candidate, view, options, budget, findings),
       insecure,
       secure,
     });
@@ -137,11 +139,12 @@ function* defaultBackendOf(participant: Participant, host: string | undefined): 
 }
 
 function action(
-  { key, object, settings }: Participant,
+  { key, object, settings, tooMany }: Participant,
   { path, backend }: Candidate["path"],
   { backendAt, subject }: Pick<Candidate, "backendAt" | "subject">,
   view: View,
   options: CompileOptions,
+  budget: ClusterBudget,
   findings: Findings,
 ): ir.Action {
   // An Ingress that could not be read as a whole serves nothing; its paths are not left to others.
@@ -164,6 +167,13 @@ function action(
   for (const fact of found.warnings) {
     findings.report({ object: key, at: backendAt, subject: { kind: "service", service }, ...fact });
   }
+  if (tooMany?.beyond.has(backendId(backend))) {
+    // Equal for all hosts of the Ingress, so it is told once.
+    findings.report({ object: key, at: tooMany.at, subject: { kind: "object" }, ...tooMany.fact });
+    return { kind: "unavailable" };
+  }
+  const use = { object: key, at: backendAt, subject: subject(service) };
+  if (!budget.admit(found.cluster, use, findings.report.bind(findings))) return { kind: "unavailable" };
   return {
     kind: "forward",
     shares: [{ weight: 1, cluster: found.cluster }],

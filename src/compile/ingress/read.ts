@@ -1,5 +1,7 @@
 import { ingressHost } from "../../api/hostname.ts";
-import type { Ingress } from "../../api/ingress.ts";
+import type { Ingress, IngressBackend } from "../../api/ingress.ts";
+import { MAX_CLUSTERS } from "../cluster-budget.ts";
+import type { Fact } from "../problems.ts";
 import { compileAnnotations, type IngressSettings } from "./annotations.ts";
 
 /** What there is to know of an Ingress before one of its hosts is looked at. */
@@ -11,6 +13,17 @@ export type ReadIngress = {
   readonly order: ReadonlyMap<string, number>;
   /** The place of the entry of `spec.tls` that is for a host. */
   readonly tlsEntry: (host: string) => number | undefined;
+  /** Undefined for all but the Ingress that names more different backends than one may have. */
+  readonly tooMany: TooMany | undefined;
+};
+
+/** A host has few of an Ingress that names many hosts, but all of them are clusters of Envoy. */
+type TooMany = {
+  /** Those that get no cluster, by {@link backendId}. */
+  readonly beyond: ReadonlySet<string>;
+  /** Where the first of them is named. */
+  readonly at: string;
+  readonly fact: Fact;
 };
 
 /** Objects do not change, so what was read of one stays true. */
@@ -32,7 +45,44 @@ function readAnew(ingress: Ingress): ReadIngress {
     else places.push(i);
   }
   const order = new Map([...rules.keys()].map((host, i) => [host, i]));
-  return { settings: compileAnnotations(ingress), rules, order, tlsEntry: tlsEntries(ingress.tls) };
+  return {
+    settings: compileAnnotations(ingress),
+    rules,
+    order,
+    tlsEntry: tlsEntries(ingress.tls),
+    tooMany: tooMany(ingress),
+  };
+}
+
+/** The first of the document are served, and the default backend before all of them: it may be the only one for a host. */
+function tooMany({ rules, defaultBackend, metadata: { namespace } }: Ingress): TooMany | undefined {
+  const admitted = new Set<string>();
+  const beyond = new Set<string>();
+  let first: string | undefined;
+  const count = (backend: IngressBackend | undefined, at: () => string): void => {
+    if (backend?.kind !== "service") return;
+    const id = backendId(backend);
+    if (admitted.has(id) || beyond.has(id)) return;
+    if (admitted.size < MAX_CLUSTERS) {
+      admitted.add(id);
+      return;
+    }
+    beyond.add(id);
+    first ??= at();
+  };
+  count(defaultBackend, () => "spec");
+  for (const [i, { paths = [] }] of rules.entries()) {
+    for (const [j, { backend }] of paths.entries()) count(backend, () => `spec.rules[${i}].http.paths[${j}].backend`);
+  }
+  if (first === undefined) return undefined;
+  const sum = admitted.size + beyond.size;
+  const fact: Fact = { code: "TooManyUpstreams", scope: "Ingress", namespace, count: sum, max: MAX_CLUSTERS };
+  return { beyond, at: first, fact };
+}
+
+/** Equal for backends that are one cluster, but for a port that has both its name and its number. */
+export function backendId({ service, port }: Extract<IngressBackend, { kind: "service" }>): string {
+  return `${service} ${port.kind === "name" ? port.name : port.number}`;
 }
 
 /** The entry that names the host; else one whose wildcard covers it; else one that names none, which is for all hosts. */

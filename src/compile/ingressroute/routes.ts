@@ -2,7 +2,7 @@ import type { HealthCheck, IngressRoute, Route } from "../../api/ingress-route.t
 import type { ObjectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
 import type { View } from "../../store/view.ts";
-import type { AuthorityBudget } from "../authority-budget.ts";
+import type { ClusterBudget } from "../cluster-budget.ts";
 import type { Effort } from "../effort.ts";
 import type { CompileOptions } from "../options.ts";
 import { compileRetry } from "../policies/retry.ts";
@@ -15,7 +15,7 @@ import { compileShares } from "./shares.ts";
 export type Context = {
   readonly view: View;
   readonly options: CompileOptions;
-  readonly authorities: AuthorityBudget;
+  readonly budget: ClusterBudget;
   readonly report: (problem: Problem) => void;
   /** Told every object that a root leads to, before its problems. */
   readonly reach: (object: ObjectKey) => void;

@@ -21,7 +21,7 @@ export type ServiceList = {
 };
 
 /** The shares of traffic that some service is to get, those of services that cannot be used included. */
-export function compileShares(list: ServiceList, { view, options, authorities, report }: Context): readonly ir.Share[] {
+export function compileShares(list: ServiceList, { view, options, budget, report }: Context): readonly ir.Share[] {
   const weights = effectiveWeights(list.services.map(({ weight }) => weight));
   const shares = list.services.map((service, i): ir.Share => {
     const weight = weights[i] ?? 0;
@@ -36,12 +36,9 @@ export function compileShares(list: ServiceList, { view, options, authorities, r
       return { weight, cluster: undefined };
     }
     for (const fact of upstream.warnings) report({ ...about, subject: { kind: "service", service: name }, ...fact });
-    const excess = weight > 0 ? authorities.refuse(upstream.cluster) : undefined;
-    if (excess !== undefined) {
-      report({ ...about, subject: list.subject(name), ...excess });
-      return { weight, cluster: undefined };
-    }
-    return { weight, cluster: upstream.cluster };
+    const use = { ...about, subject: list.subject(name) };
+    const isAdmitted = weight > 0 && budget.admit(upstream.cluster, use, report);
+    return { weight, cluster: isAdmitted ? upstream.cluster : undefined };
   });
   return compact(shares.filter(({ weight }) => weight > 0));
 }
