@@ -83,7 +83,7 @@ function loadCase(name: string): Case {
   const folder = join(CASES, name);
   refuseOthers(folder, FILES);
   refuseOthers(join(folder, "expected"), EXPECTED_FILES);
-  const input = withCertificates(readFileSync(join(folder, "input.yaml"), "utf8"));
+  const input = withCertificates(withNumbers(readFileSync(join(folder, "input.yaml"), "utf8")));
   if (!/^# \S/.test(input))
     throw new Error(`${name}: the first line of input.yaml says in a comment what the case shows`);
   const { documents, problems } = readManifests("input.yaml", input);
@@ -99,6 +99,17 @@ function loadCase(name: string): Case {
     statuses: readYaml(join(folder, "expected", "status.yaml")),
     requests: readRequests(name, readYaml(join(folder, "expected", "requests.yaml"))),
   };
+}
+
+/** A line with `<1-1000>` stands there once for each of the numbers, which is in all its places of that line. */
+function withNumbers(yaml: string): string {
+  const lines = yaml.split("\n").flatMap((line) => {
+    const [placeholder, first, last] = /<(\d+)-(\d+)>/.exec(line) ?? [];
+    if (placeholder === undefined) return [line];
+    const count = Number(last) - Number(first) + 1;
+    return Array.from({ length: count }, (_, i) => line.replaceAll(placeholder, String(Number(first) + i)));
+  });
+  return lines.join("\n");
 }
 
 const authority = createAuthority("cases");

@@ -198,3 +198,181 @@ spec: { ports: [{ port: 80 }] }
   const shares = host?.routes.flatMap(({ action }) => (action.kind === "forward" ? action.shares : []));
   expect(shares?.every(({ cluster }) => cluster?.tls !== undefined)).toBe(true);
 });
+
+describe("the different clusters that a namespace has below one host", () => {
+  const MAX = 1000;
+  const WEB = `---
+apiVersion: v1
+kind: Service
+metadata: { name: web }
+spec: { ports: [{ port: 80 }] }
+`;
+
+  function checked(path: string): string {
+    return `{ name: web, port: 80, healthCheck: { path: "/${path}" } }`;
+  }
+
+  function checkedRoutes(from: number, to: number): string {
+    return numbers(from, to)
+      .map((i) => `{ match: /r${i}, services: [${checked(`s${i}`)}] }`)
+      .join(", ");
+  }
+
+  function problemsOf({ verdicts, ingresses }: Translation): readonly unknown[] {
+    const problems = [
+      ...[...verdicts.values()].flatMap((verdict) => verdict.problems),
+      ...[...ingresses.values()].flat(),
+    ];
+    return problems.map(({ object, at, ...fact }) => {
+      return { object, at, code: fact.code, ...("count" in fact ? { count: fact.count } : {}) };
+    });
+  }
+
+  function clustersOf({ resources }: Translation): number {
+    return resources.filter(({ type, name }) => type === "cluster" && name.includes("/")).length;
+  }
+
+  test("up to the bound all serve, and each use after it that was there before", () => {
+    const again = `{ match: /again, services: [${checked("s3")}] }`;
+    const fits = translate(
+      objects(rootYaml("shop", "a.example.com", `[${checkedRoutes(0, MAX)}, ${again}]`) + WEB),
+      testOptions({}),
+    );
+    expect(problemsOf(fits)).toEqual([]);
+    expect(clustersOf(fits)).toBe(MAX);
+
+    const more = `[${checkedRoutes(0, MAX + 3)}, ${again}, { match: /both, services: [${checked("s3")}, ${checked("new")}] }]`;
+    const beyond = translate(objects(rootYaml("shop", "a.example.com", more) + WEB), testOptions({}));
+    expect(problemsOf(beyond)).toEqual([
+      {
+        object: "IngressRoute/default/shop",
+        at: `spec.routes[${MAX}].services[0]`,
+        code: "TooManyUpstreams",
+        count: MAX + 4,
+      },
+    ]);
+    expect(clustersOf(beyond)).toBe(MAX);
+    expect(new Set(served(beyond.hosts))).toEqual(
+      new Set([...numbers(0, MAX).map((i) => `/r${i}`), "/again", "/both"]),
+    );
+    const both = beyond.hosts[0]?.routes.find(({ match }) => match.path === "/both");
+    const shares = both?.action.kind === "forward" ? both.action.shares : [];
+    expect(shares.map(({ cluster }) => cluster !== undefined)).toEqual([true, false]);
+  });
+
+  test("what serves is the same from scratch and after edits", () => {
+    const translator = new Translator(testOptions({}));
+    translator.apply(objects(WEB + rootYaml("shop", "a.example.com", `[${checkedRoutes(500, MAX + 200)}]`)));
+    const changed = objects(rootYaml("shop", "a.example.com", `[${checkedRoutes(0, MAX + 200)}]`));
+    translator.apply(changed);
+    const scratch = translate([...changed, ...objects(WEB)], testOptions({}));
+    expect(served(translator.hosts())).toEqual(numbers(0, MAX).map((i) => `/r${i}`));
+    expect(translator.current().resources.map(({ name, version }) => [name, version])).toEqual(
+      scratch.resources.map(({ name, version }) => [name, version]),
+    );
+    expect(translator.current().verdicts).toEqual(scratch.verdicts);
+  });
+
+  test("a thousand Services with a policy each all serve", () => {
+    const services = numbers(0, MAX).map((i) => WEB.replace("name: web", `name: s${i}`));
+    const routes = numbers(0, MAX).map(
+      (i) => `{ match: /r${i}, services: [${checked("healthz").replace("web", `s${i}`)}] }`,
+    );
+    const root = rootYaml("shop", "a.example.com", `[${routes.join(", ")}]`);
+    expect(problemsOf(translate(objects(services.join("") + root), testOptions({})))).toEqual([]);
+  });
+
+  test("24,000 uses in one object make a thousand clusters, soon, and one problem", () => {
+    const routes = numbers(0, 2000).map((i) => {
+      return {
+        match: `/r${i}`,
+        services: numbers(0, 12).map((j) => ({ name: "web", port: 80, healthCheck: { path: `/${i}-${j}` } })),
+      };
+    });
+    const batch = objects(rootYaml("shop", "a.example.com", JSON.stringify(routes)) + WEB);
+    const begin = performance.now();
+    const translation = translate(batch, testOptions({}));
+    expect(performance.now() - begin).toBeLessThan(5000);
+    expect(clustersOf(translation)).toBe(MAX);
+    expect(problemsOf(translation)).toEqual([
+      {
+        object: "IngressRoute/default/shop",
+        at: "spec.routes[83].services[4]",
+        code: "TooManyUpstreams",
+        count: 24_000,
+      },
+    ]);
+  });
+
+  test("so it is for the services of a tcpproxy", () => {
+    const services = numbers(0, MAX + 1).map((i) => checked(`s${i}`));
+    const yaml = `---
+apiVersion: contour.heptio.com/v1beta1
+kind: IngressRoute
+metadata: { name: db }
+spec:
+  virtualhost: { fqdn: db.example.com, tls: { passthrough: true } }
+  tcpproxy: { services: [${services.join(", ")}] }
+`;
+    const translation = translate(objects(yaml + WEB), testOptions({}));
+    const shares = translation.hosts[0]?.tcpProxy?.shares ?? [];
+    expect(shares.filter(({ cluster }) => cluster !== undefined)).toHaveLength(MAX);
+    expect(problemsOf(translation)).toMatchObject([{ at: `spec.tcpproxy.services[${MAX}]`, code: "TooManyUpstreams" }]);
+  });
+
+  /** With a path for each port, `perHost` of them for each host. */
+  function ingressYaml(name: string, namespace: string, ports: readonly number[], perHost: number): string {
+    const rules = numbers(0, Math.ceil(ports.length / perHost)).map((host) => ({
+      host: `h${host}.example.com`,
+      http: {
+        paths: ports.slice(host * perHost, (host + 1) * perHost).map((number) => ({
+          path: `/${namespace}${number}`,
+          pathType: "Prefix",
+          backend: { service: { name: "web", port: { number } } },
+        })),
+      },
+    }));
+    const service = {
+      metadata: { name: "web", namespace },
+      spec: { ports: ports.map((port) => ({ port, name: `p${port}` })) },
+    };
+    const ingress = { metadata: { name, namespace }, spec: { rules } };
+    const documents = [
+      { apiVersion: "v1", kind: "Service", ...service },
+      { apiVersion: "networking.k8s.io/v1", kind: "Ingress", ...ingress },
+    ];
+    return documents.map((document) => `---\n${JSON.stringify(document)}\n`).join("");
+  }
+
+  test("Ingresses have what their namespace's root has left, those of another namespace their own", () => {
+    const root = rootYaml("shop", "h0.example.com", `[${checkedRoutes(0, MAX - 5)}]`);
+    const own = ingressYaml("own", "default", numbers(80, 90), 100);
+    const others = ingressYaml("others", "others", numbers(80, 90), 100);
+    const translation = translate(objects(root + own + others), testOptions({}));
+    expect(problemsOf(translation)).toEqual([
+      {
+        object: "Ingress/default/own",
+        at: "spec.rules[0].http.paths[5].backend",
+        code: "TooManyUpstreams",
+        count: MAX + 5,
+      },
+    ]);
+    expect(clustersOf(translation)).toBe(MAX + 10);
+  });
+
+  test("one Ingress has no more over all of its hosts", () => {
+    const fits = translate(objects(ingressYaml("many", "default", numbers(1, 1 + MAX), 10)), testOptions({}));
+    expect(problemsOf(fits)).toEqual([]);
+    expect(clustersOf(fits)).toBe(MAX);
+    const beyond = translate(objects(ingressYaml("many", "default", numbers(1, 1 + MAX + 50), 10)), testOptions({}));
+    expect(problemsOf(beyond)).toEqual([
+      {
+        object: "Ingress/default/many",
+        at: "spec.rules[100].http.paths[0].backend",
+        code: "TooManyUpstreams",
+        count: MAX + 50,
+      },
+    ]);
+    expect(clustersOf(beyond)).toBe(MAX);
+  });
+});
