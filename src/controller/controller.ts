@@ -83,6 +83,11 @@ export class Controller {
     return this.#batches;
   }
 
+  /** Whether everything that the source has told has been applied. */
+  get isIdle(): boolean {
+    return this.#applying === undefined && this.#waiting.dueInMs(performance.now()) === undefined;
+  }
+
   get isSynced(): boolean {
     return this.#isSynced;
   }

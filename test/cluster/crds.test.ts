@@ -83,7 +83,7 @@ const LEFT: readonly Left[] = [
   },
   {
     why: "the API server counts in 64 bits",
-    is: note("must be a whole number"),
+    is: note("for a number"),
     spec: service({ weight: -(2 ** 53) }),
   },
   {

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Case, type CaseOptions, loadCases } from "../cases.ts";
 import { byOptions, IS_COMPLETE, SEED, shuffled, tellTime } from "../conformance.ts";
 import { statusesOf } from "../statuses.ts";
@@ -63,9 +63,6 @@ function inTurn(binary: string, standIns: StandIns, cases: readonly Case[]): voi
 }
 
 async function expectOutcome(world: World, { statuses, requests }: Case): Promise<void> {
-  // What takes long is applied in turns.
-  const told = () => expect(statusesOf(world.running().controller.translator.current())).toEqual(statuses);
-  await vi.waitFor(told, { timeout: 10_000 });
-  await world.settled();
+  expect(statusesOf(world.running().controller.translator.current())).toEqual(statuses);
   for (const expected of requests) await expectAnswer(world, expected);
 }

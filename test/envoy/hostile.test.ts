@@ -72,6 +72,6 @@ function neighbourResources(world: World): readonly string[] {
   return world
     .running()
     .controller.translator.current()
-    .resources.filter(({ type, name }) => type !== "listener" && name.includes("neighbour"))
+    .resources.filter(({ type, name, origins }) => type !== "listener" && `${origins} ${name}`.includes("neighbour"))
     .map(({ type, name, body }) => `${type} ${name} ${Buffer.from(body).toString("base64")}`);
 }

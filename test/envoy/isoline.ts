@@ -96,9 +96,9 @@ export async function startIsoline(
   };
 }
 
-/** Whether every Envoy has accepted everything that there is, removals included. */
+/** Whether everything has been applied, and every Envoy has accepted everything that there is, removals included. */
 function isSettled({ controller, xds }: RunningController): boolean {
-  if (xds.envoys().length === 0) return false;
+  if (!controller.isIdle || xds.envoys().length === 0) return false;
   const resources = controller.translator.current().resources;
   return resources.every(({ type, name }) =>
     // Envoy asks for the load assignments of the clusters it has; that of a cluster that is going is of no interest.
