@@ -6,7 +6,7 @@ export function objectKey(kind: string, namespace: string, name: string): Object
   return [kind, namespace, name].join("/") as ObjectKey;
 }
 
-export function namespaceOf(key: ObjectKey): string {
+export function namespaceOf(key: string): string {
   return key.split("/")[1] ?? "";
 }
 

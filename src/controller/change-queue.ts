@@ -1,5 +1,5 @@
 import type { ObjectChange } from "../api/kinds.ts";
-import type { ObjectKey } from "../api/object-key.ts";
+import { namespaceOf, type ObjectKey } from "../api/object-key.ts";
 
 /** From so long on, changes cost others something. */
 const LONG_MS = 100;
@@ -24,7 +24,7 @@ export class ChangeQueue {
 
   push(changes: Iterable<ObjectChange>): void {
     for (const change of changes) {
-      const namespace = namespaceOf(change);
+      const namespace = namespaceOf(change.key);
       const waiting = this.#waiting.get(namespace) ?? new Map<ObjectKey, ObjectChange>();
       // What came later stays behind what came before: a Service that was there when its route was written.
       waiting.delete(change.key);
@@ -53,7 +53,7 @@ export class ChangeQueue {
   applied(changes: readonly ObjectChange[], tookMs: number, nowMs: number): void {
     if (tookMs < LONG_MS) return;
     this.#waryUntil = nowMs + WARY_MS;
-    const [namespace, ...others] = new Set(changes.map(namespaceOf));
+    const [namespace, ...others] = new Set(changes.map(({ key }) => namespaceOf(key)));
     // Of several, nobody knows yet whose they were.
     if (namespace !== undefined && others.length === 0) this.#resting.set(namespace, nowMs + REST * tookMs);
   }
@@ -67,10 +67,6 @@ export class ChangeQueue {
     }
     return due === undefined ? undefined : Math.max(0, due - nowMs);
   }
-}
-
-function namespaceOf({ key }: ObjectChange): string {
-  return key.split("/")[1] ?? "";
 }
 
 function isEndpoints(key: ObjectKey): boolean {

@@ -1,6 +1,5 @@
 import { notesWithoutStatus, type ObjectChange } from "../api/kinds.ts";
-import type { ObjectKey } from "../api/object-key.ts";
-import { shortName } from "../api/object-key.ts";
+import { namespaceOf, type ObjectKey, shortName } from "../api/object-key.ts";
 import { describe, withheld } from "../compile/problems.ts";
 import type { Verdict } from "../compile/verdicts.ts";
 import { problemText, type SourceListener, type SourceProblem } from "../sources/source.ts";
@@ -136,8 +135,11 @@ export class Controller {
 
   #begin(changes: readonly ObjectChange[]): Application {
     this.#batches++;
-    // Each begins with the key of its object.
-    for (const line of notesWithoutStatus(changes)) this.#objectLog.write("warn", line.split("/")[1] ?? "", {}, line);
+    for (const change of changes) {
+      for (const line of notesWithoutStatus([change])) {
+        this.#objectLog.write("warn", namespaceOf(change.key), {}, line);
+      }
+    }
     const steps = this.translator.steps(changes);
     return { changes, steps, end: this.telemetry.applySeconds.startTimer(), tookMs: 0 };
   }
@@ -181,7 +183,7 @@ export class Controller {
 
   #logVerdict(key: ObjectKey, verdict: Verdict | undefined): void {
     const ingressRoute = shortName(key);
-    const log = this.#logOf(ingressRoute);
+    const log = this.#logOf(key);
     if (verdict === undefined) log("info", { ingressRoute }, "IngressRoute is gone");
     else if (verdict.currentStatus === "valid") log("info", { ingressRoute }, "IngressRoute is valid");
     else {
@@ -198,7 +200,7 @@ export class Controller {
 
   #logIngress(key: ObjectKey, problems: IngressReport | undefined): void {
     const ingress = shortName(key);
-    const log = this.#logOf(ingress);
+    const log = this.#logOf(key);
     if (problems === undefined) log("info", { ingress }, "Ingress is gone");
     else if (problems.length === 0) log("info", { ingress }, "Ingress is served");
     else {
@@ -210,9 +212,8 @@ export class Controller {
     }
   }
 
-  #logOf(object: string): (level: "info" | "warn", facts: object, text: string) => void {
-    const [namespace = ""] = object.split("/");
-    return (level, facts, text) => this.#objectLog.write(level, namespace, facts, text);
+  #logOf(key: ObjectKey): (level: "info" | "warn", facts: object, text: string) => void {
+    return (level, facts, text) => this.#objectLog.write(level, namespaceOf(key), facts, text);
   }
 
   #tellProblems(problems: readonly SourceProblem[]): void {

@@ -1,3 +1,4 @@
+import { namespaceOf } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
 import { printable } from "../api/printable.ts";
 import { type Condition, observed } from "../compile/conditions.ts";
@@ -204,7 +205,3 @@ const TYPE_NAMES: Readonly<Record<ResourceType, string>> = {
   scopedRoute: "routes",
   secret: "certificate",
 };
-
-function namespaceOf(key: string): string {
-  return key.split("/")[1] ?? "";
-}

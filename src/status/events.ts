@@ -89,7 +89,7 @@ export class EventWriter {
     this.#options = options;
     this.#bucket = new TokenBucket(options);
     const { objectBurst: burst, objectPerSecond: perSecond } = options;
-    this.#due = new FairQueue({ groupOf: namespaceOf, burst, perSecond });
+    this.#due = new FairQueue<ObjectKey>({ groupOf: namespaceOf, burst, perSecond });
   }
 
   /** How many events wait to be made. */

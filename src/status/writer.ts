@@ -135,7 +135,7 @@ export class StatusWriter {
     this.#options = options;
     this.#bucket = new TokenBucket(options);
     const { objectBurst: burst, objectPerSecond: perSecond } = options;
-    this.#due = new FairQueue({ groupOf: namespaceOf, burst, perSecond });
+    this.#due = new FairQueue<ObjectKey>({ groupOf: namespaceOf, burst, perSecond });
   }
 
   /** How many statuses wait to be written, and for how long the one that waits longest. */
