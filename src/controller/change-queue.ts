@@ -44,7 +44,10 @@ export class ChangeQueue {
         changes.delete(key);
       }
       if (changes.size === 0) this.#waiting.delete(namespace);
-      if (taken.length > 0 && nowMs < this.#waryUntil) break;
+      if (taken.length === 0 || nowMs >= this.#waryUntil) continue;
+      // What it has left waits behind the others.
+      if (this.#waiting.delete(namespace)) this.#waiting.set(namespace, changes);
+      break;
     }
     return taken.length === 0 ? undefined : taken;
   }

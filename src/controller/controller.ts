@@ -104,11 +104,21 @@ export class Controller {
     if (this.#isWorking) return;
     this.#isWorking = true;
     this.#pause?.();
+    try {
+      this.#takeTurn();
+    } finally {
+      this.#isWorking = false;
+      const inMs = this.#applying === undefined ? this.#waiting.dueInMs(performance.now()) : 0;
+      if (inMs !== undefined) this.#workIn(inMs);
+    }
+  }
+
+  #takeTurn(): void {
     const stop = this.#isSynced ? performance.now() + TURN_MS : Number.POSITIVE_INFINITY;
     while (performance.now() < stop) {
       if (this.#applying === undefined) {
         const changes = this.#waiting.take(performance.now());
-        if (changes === undefined) break;
+        if (changes === undefined) return;
         this.#applying = this.#begin(changes);
       }
       const from = performance.now();
@@ -119,9 +129,6 @@ export class Controller {
       this.#applying = undefined;
       if (this.#isSynced) this.#waiting.applied(changes, tookMs, performance.now());
     }
-    this.#isWorking = false;
-    const inMs = this.#applying === undefined ? this.#waiting.dueInMs(performance.now()) : 0;
-    if (inMs !== undefined) this.#workIn(inMs);
   }
 
   #workIn(ms: number): void {

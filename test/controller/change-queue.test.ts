@@ -47,6 +47,15 @@ test("when those of several took long together nobody rests, and then they have 
   expect(queue.take(2)).toEqual([blog]);
 });
 
+test("a namespace of which something rests is behind the others after its turn", () => {
+  const queue = new ChangeQueue();
+  queue.applied([shop], 500, 0);
+  queue.push([shop, slice, blog]);
+  expect(queue.take(1)).toEqual([slice]);
+  queue.push([gone("EndpointSlice", "shop", "a-2")]);
+  expect(queue.take(1)).toEqual([blog]);
+});
+
 describe("whatever is pushed, and however long it takes", () => {
   const change = fc
     .record({
