@@ -190,24 +190,14 @@ export class Telemetry {
       labelNames: ["result"],
       registers: [this.registry],
     });
-    const gauge = (name: string, help: string, read: () => number) => {
-      new Gauge({
-        name,
-        help,
-        registers: [this.registry],
-        collect: function collect() {
-          this.set(read());
-        },
-      });
-    };
     const { statuses } = waiting;
-    gauge("isoline_statuses_waiting", "Statuses that wait to be written.", () => statuses().count);
-    gauge(
+    this.#gauge("isoline_statuses_waiting", "Statuses that wait to be written.", () => statuses().count);
+    this.#gauge(
       "isoline_statuses_waiting_seconds",
       "For how long the status waits that waits longest; 0 when none does.",
       () => statuses().oldestMs / 1000,
     );
-    gauge("isoline_events_waiting", "Kubernetes Events that wait to be made.", waiting.events);
+    this.#gauge("isoline_events_waiting", "Kubernetes Events that wait to be made.", waiting.events);
     return {
       write: ({ kind }) => writes.inc({ result: kind }),
       event: ({ kind }) => events.inc({ result: kind }),
@@ -216,12 +206,16 @@ export class Telemetry {
 
   /** Whether this replica is the one that writes. */
   leading(isLeading: () => boolean): void {
+    this.#gauge("isoline_leading", "1 when this replica is the one that writes statuses.", () => Number(isLeading()));
+  }
+
+  #gauge(name: string, help: string, read: () => number): void {
     new Gauge({
-      name: "isoline_leading",
-      help: "1 when this replica is the one that writes statuses.",
+      name,
+      help,
       registers: [this.registry],
       collect: function collect() {
-        this.set(Number(isLeading()));
+        this.set(read());
       },
     });
   }
@@ -232,25 +226,23 @@ export class Telemetry {
     readonly connectedEnvoys: () => number;
     readonly isSynced: () => boolean;
   }): void {
-    const gauge = (name: string, help: string, read: () => number): void => {
-      new Gauge({
-        name,
-        help,
-        registers: [this.registry],
-        collect: function collect() {
-          this.set(read());
-        },
-      });
-    };
     const { translator } = state;
-    gauge("isoline_synced", "1 when everything that there is to read has been read once.", () =>
+    this.#gauge("isoline_synced", "1 when everything that there is to read has been read once.", () =>
       Number(state.isSynced()),
     );
-    gauge("isoline_envoys", "Envoys that are connected.", state.connectedEnvoys);
-    gauge("isoline_hosts", "Hosts of which something is served.", () => translator.hosts().length);
-    gauge("isoline_failing", "Hosts and statuses that a bug keeps as they were.", () => translator.failing().size);
-    gauge("isoline_hosts_compiled", "Compilations of a host so far.", () => translator.work().unitsCompiled);
-    gauge("isoline_resources_encoded", "Envoy resources encoded so far.", () => translator.work().resourcesEncoded);
+    this.#gauge("isoline_envoys", "Envoys that are connected.", state.connectedEnvoys);
+    this.#gauge("isoline_hosts", "Hosts of which something is served.", () => translator.hosts().length);
+    this.#gauge(
+      "isoline_failing",
+      "Hosts and statuses that a bug keeps as they were.",
+      () => translator.failing().size,
+    );
+    this.#gauge("isoline_hosts_compiled", "Compilations of a host so far.", () => translator.work().unitsCompiled);
+    this.#gauge(
+      "isoline_resources_encoded",
+      "Envoy resources encoded so far.",
+      () => translator.work().resourcesEncoded,
+    );
     new Gauge({
       name: "isoline_ingressroutes",
       help: "IngressRoutes by status.",
