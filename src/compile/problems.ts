@@ -1,3 +1,4 @@
+import { inKib } from "../api/kib.ts";
 import { type ObjectKey, shortName } from "../api/object-key.ts";
 import { printable } from "../api/printable.ts";
 
@@ -389,10 +390,6 @@ export function withheld(problem: Problem): string | undefined {
   const reason =
     problem.code === "TlsSecretUnusable" || problem.code === "IngressTlsUnusable" ? problem.reason : undefined;
   return reason?.isForeign ? shorten(printable(reason.text), MAX_SENTENCE) : undefined;
-}
-
-function inKib(bytes: number): number {
-  return Math.ceil(bytes / 1024);
 }
 
 function describePath(steps: readonly string[], omitted: number): string {

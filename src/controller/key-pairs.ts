@@ -1,4 +1,5 @@
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
+import { inKib } from "../api/kib.ts";
 import { SecretText } from "../api/secret-text.ts";
 import type { CaBundle, KeyPair, ReadCertificates } from "../compile/key-pair.ts";
 import {
@@ -76,13 +77,13 @@ export function readCaBundle(authority: SecretText): CaBundle {
   const large = blocks.findIndex((der) => der !== undefined && der.length > MAX_AUTHORITY_BYTES);
   if (large >= 0) {
     return refuse(
-      `certificate number ${large + 1} in ca.crt has more than ${MAX_AUTHORITY_BYTES / 1024} KiB, leave it out`,
+      `certificate number ${large + 1} in ca.crt has more than ${inKib(MAX_AUTHORITY_BYTES)} KiB, leave it out`,
     );
   }
   const pem = [...new Set(blocks.map((der) => der && writePem(CERTIFICATE, der)))].join("");
   if (pem.length > MAX_BUNDLE_BYTES) {
     return refuse(
-      `the certificates in ca.crt have ${inKib(pem.length)} KiB, and ${MAX_BUNDLE_BYTES / 1024} are the most: ` +
+      `the certificates in ca.crt have ${inKib(pem.length)} KiB, and ${inKib(MAX_BUNDLE_BYTES)} are the most: ` +
         "leave out those that issue nothing for the backend",
     );
   }
@@ -90,10 +91,6 @@ export function readCaBundle(authority: SecretText): CaBundle {
   if (!certificates.ok) return certificates;
   if (pem === "") return refuse("ca.crt holds no certificate");
   return { ok: true, authorities: { id: digest(pem), pem } };
-}
-
-function inKib(bytes: number): number {
-  return Math.ceil(bytes / 1024);
 }
 
 type Refusal = { readonly ok: false; readonly reason: string };

@@ -1,6 +1,7 @@
 import { type ObjectKey, objectKey } from "../api/object-key.ts";
 import { sameValue } from "../api/same-value.ts";
 import type { Verdict } from "../compile/verdicts.ts";
+import { wildcardOf } from "../ir/wildcard.ts";
 import type { ResourceType } from "../xds/cache.ts";
 import type { ServerReport } from "../xds/server.ts";
 import { isIngressRoute, type ObjectHosts } from "./object-hosts.ts";
@@ -147,7 +148,7 @@ export class ProgrammedWatch {
         return;
       case "secret":
         // Asked for as the client wrote it, and perhaps answered by that of a wildcard.
-        this.#staleHosts.add(name.toLowerCase()).add(name.toLowerCase().replace(/^[^.]*/, "*"));
+        this.#staleHosts.add(name.toLowerCase()).add(wildcardOf(name.toLowerCase()));
         return;
       case "cluster":
         for (const origin of origins) {

@@ -7,6 +7,7 @@ import {
   ScopedRouteConfigurationSchema,
 } from "#proto/envoy/config/route/v3/scoped_route_pb.js";
 import { type TcpProxy, TcpProxySchema } from "#proto/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js";
+import { wildcardOf } from "../ir/wildcard.ts";
 import { HTTPS_LISTENER, tcpChain } from "./listeners.ts";
 import { AUTHORITY, httpScope, httpsScope, mayBeScope, TLS_TOO_OLD, UNAVAILABLE_CLUSTER } from "./names.ts";
 import type { Resource } from "./resource.ts";
@@ -154,11 +155,6 @@ function hasCertificate(resources: Iterable<Resource>, name: string): boolean {
 function hasSecret(resources: Iterable<Resource>, name: string): boolean {
   for (const resource of resources) if (resource.type === "secret" && resource.name === name) return true;
   return false;
-}
-
-/** The wildcard that stands for the name: `*.example.com` for `a.example.com`. For one that begins with a dot none does. */
-function wildcardOf(name: string): string {
-  return name.replace(/^[^.]+/, "*");
 }
 
 function lowerAscii(text: string): string {

@@ -17,6 +17,7 @@ import { loadAssignmentName } from "../envoy/names.ts";
 import type { Digest, Draft, Resource } from "../envoy/resource.ts";
 import { hostDrafts } from "../envoy/scoped-routes.ts";
 import type * as ir from "../ir/ir.ts";
+import { wildcardOf } from "../ir/wildcard.ts";
 import { objectFact, Store, serviceId, type Touched } from "../store/store.ts";
 import type { Unit } from "../store/view.ts";
 import { MergedFindings } from "./merged-findings.ts";
@@ -169,7 +170,7 @@ export class Translator {
   /** Whether the host stands in the listener of the secure port, so that its changes are changes of that. */
   isInListener(name: string): boolean {
     const unit = name as Unit;
-    return this.#exceptions.has(unit) || (this.#secure.has(unit) && this.#exceptions.has(wildcardOf(unit)));
+    return this.#exceptions.has(unit) || (this.#secure.has(unit) && this.#exceptions.has(wildcardUnit(unit)));
   }
 
   /** Names of the hosts that looked at this object when they were last compiled. */
@@ -252,7 +253,7 @@ export class Translator {
     const isSecure = host !== undefined && (host.tls !== undefined || host.tcpProxy !== undefined);
     if (isSecure) this.#secure.set(unit, host);
     if (this.#exceptions.delete(unit)) this.#isListenerStale = true;
-    if ((wasSecure || isSecure) && this.#exceptions.has(wildcardOf(unit))) this.#isListenerStale = true;
+    if ((wasSecure || isSecure) && this.#exceptions.has(wildcardUnit(unit))) this.#isListenerStale = true;
     if (!isSecure || !needsFilterChain(host, false, this.#options.listeners)) return;
     this.#exceptions.set(unit, host);
     this.#isListenerStale = true;
@@ -263,7 +264,9 @@ export class Translator {
     const hasWildcard = [...this.#exceptions.keys()].some((unit) => unit.startsWith("*"));
     const candidates = hasWildcard ? [...this.#secure] : [...this.#exceptions];
     const exceptions = candidates
-      .filter(([unit, host]) => needsFilterChain(host, this.#exceptions.has(wildcardOf(unit)), this.#options.listeners))
+      .filter(([unit, host]) =>
+        needsFilterChain(host, this.#exceptions.has(wildcardUnit(unit)), this.#options.listeners),
+      )
       .map(([, host]) => host)
       .sort((a, b) => byCodeUnit(a.name, b.name));
     this.#table.update(
@@ -355,6 +358,6 @@ function replaceStatement<T>(
 }
 
 /** The wildcard that stands for the host, as for others with the same ending. */
-function wildcardOf(unit: Unit): Unit {
-  return unit.replace(/^[^.]*/, "*") as Unit;
+function wildcardUnit(unit: Unit): Unit {
+  return wildcardOf(unit) as Unit;
 }

@@ -68,6 +68,7 @@ export class SecretNames {
 function candidates(asked: string): readonly string[] {
   if (asked.startsWith("*")) return [];
   const folded = asked.toLowerCase();
+  // What `wildcardOf` of the IR says too; nothing is imported for it, because this folder depends on no other.
   const wildcard = folded.replace(/^[^.]+/, "*");
   return [...new Set([asked, folded, wildcard])];
 }

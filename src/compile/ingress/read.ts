@@ -1,5 +1,6 @@
 import { ingressHost } from "../../api/hostname.ts";
 import type { Ingress, IngressBackend } from "../../api/ingress.ts";
+import { wildcardOf } from "../../ir/wildcard.ts";
 import { MAX_CLUSTERS } from "../cluster-budget.ts";
 import type { Fact } from "../problems.ts";
 import { compileAnnotations, type IngressSettings } from "./annotations.ts";
@@ -96,9 +97,4 @@ function tlsEntries(tls: Ingress["tls"]): ReadIngress["tlsEntry"] {
   }
   const forAll = tls.findIndex(({ hosts }) => hosts.length === 0);
   return (host) => places.get(host) ?? places.get(wildcardOf(host)) ?? (forAll < 0 ? undefined : forAll);
-}
-
-/** The wildcard that stands for the host: `*.example.com` for `a.example.com`. */
-export function wildcardOf(host: string): string {
-  return host.replace(/^[^.]*/, "*");
 }

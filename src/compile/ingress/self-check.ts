@@ -3,12 +3,13 @@ import { hostnamePatternFault, ingressHost } from "../../api/hostname.ts";
 import type { Ingress } from "../../api/ingress.ts";
 import type { ObjectKey } from "../../api/object-key.ts";
 import type * as ir from "../../ir/ir.ts";
+import { wildcardOf } from "../../ir/wildcard.ts";
 import { neverMatches } from "../ingressroute/paths.ts";
 import type { CompileOptions } from "../options.ts";
 import type { Fact, Problem, Subject } from "../problems.ts";
 import { firstText } from "../route-order.ts";
 import { compilePath } from "./paths.ts";
-import { readIngress, wildcardOf } from "./read.ts";
+import { readIngress } from "./read.ts";
 
 const OBJECT: Subject = { kind: "object" };
 
