@@ -1,8 +1,9 @@
 import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { SecretText } from "../api/secret-text.ts";
+import { ConnectionLimit } from "../net/connection-limit.ts";
 import { isOverwhelming, uidOf } from "./bounds.ts";
 import type { Verdict } from "./review.ts";
 
@@ -28,7 +29,8 @@ export const REVIEW_PATH = "/validate";
 const MAX_BODY_BYTES = 8 << 20;
 /** Of all requests together. Anybody in the network may connect, and this process has more important things to do. */
 const MAX_HELD_BYTES = 16 << 20;
-const MAX_CONNECTIONS = 100;
+/** An API server changes 200 objects at once, unless told otherwise, and asks about each over a connection of its own. */
+const CONNECTIONS = { max: 400, maxPerAddress: 200 };
 /** The API server waits no longer, by `timeoutSeconds`. */
 const REQUEST_MS = 5_000;
 /** How often it is looked after requests that take too long. */
@@ -38,6 +40,7 @@ const LOOK_MS = 1_000;
 export class ReviewServer {
   readonly #options: ReviewServerOptions;
   readonly #server: Server;
+  readonly #limit = new ConnectionLimit(CONNECTIONS);
   /** Bytes of bodies that are being read. */
   #heldBytes = 0;
 
@@ -58,7 +61,8 @@ export class ReviewServer {
         send(response, 500, "this is a bug in Isoline");
       });
     });
-    this.#server.maxConnections = MAX_CONNECTIONS;
+    // Before there is any TLS: who only connects takes a place, too.
+    this.#server.on("connection", (socket: Socket) => this.#limit.admit(socket));
     // A connection that breaks off, or somebody who is no API server.
     this.#server.on("tlsClientError", (_, socket) => socket.destroy());
   }
@@ -90,6 +94,8 @@ export class ReviewServer {
     if (request.method !== "POST") return send(response, 405, "only POST");
     const body = await this.#read(request);
     if (body === "busy") return this.#refuse(request, response, "too much is asked at once", 503);
+    // Who is still sending is as idle as who says nothing.
+    response.once("close", this.#limit.working(request.socket));
     const startMs = this.#options.monotonicMs();
     const verdict = body.isWhole && !isOverwhelming(body.bytes) ? this.#review(body.bytes) : this.#unseen(body.bytes);
     if (verdict === undefined)

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { ConnectionLimit } from "../../src/controller/connection-limit.ts";
+import { ConnectionLimit } from "../../src/net/connection-limit.ts";
 import { eventually } from "../envoy/harness.ts";
 
 const SOON_MS = 5_000;
@@ -53,6 +53,16 @@ test("of an address that has its share it is one of its own", async () => {
   await come("a", "127.0.0.1");
   for (const name of ["b", "c", "d", "e", "f"]) await come(name, "127.0.0.2");
   await stays("a", "d", "e", "f");
+});
+
+test("of several addresses it is the one with the most", async () => {
+  await come("a", "127.0.0.1");
+  await come("b", "127.0.0.2");
+  await come("c", "127.0.0.3");
+  for (const name of ["d", "e", "f", "g"]) await come(name, "127.0.0.3");
+  await stays("a", "b", "f", "g");
+  await come("h", "127.0.0.4");
+  await stays("a", "b", "g", "h");
 });
 
 test("who is being answered does not make room, and counts as new afterwards", async () => {
