@@ -1,7 +1,7 @@
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { anyPack } from "@bufbuild/protobuf/wkt";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { AccessLogSchema } from "#proto/envoy/config/accesslog/v3/accesslog_pb.js";
 import { StdoutAccessLogSchema } from "#proto/envoy/extensions/access_loggers/stream/v3/stream_pb.js";
+import { filter } from "./extension.ts";
 
 /**
  * One line of JSON on Envoy's standard output for each request, or each connection that is forwarded. What comes from
@@ -38,8 +38,6 @@ const FORMAT = {
 /** For a connection manager or a TCP proxy. */
 export function accessLog(isOn: boolean): MessageInitShape<typeof AccessLogSchema>[] {
   if (!isOn) return [];
-  const log = create(StdoutAccessLogSchema, {
-    accessLogFormat: { case: "logFormat", value: { format: { case: "jsonFormat", value: FORMAT } } },
-  });
-  return [{ name: "stdout", configType: { case: "typedConfig", value: anyPack(StdoutAccessLogSchema, log) } }];
+  const accessLogFormat = { case: "logFormat", value: { format: { case: "jsonFormat", value: FORMAT } } } as const;
+  return [filter("stdout", StdoutAccessLogSchema, { accessLogFormat })];
 }
