@@ -1,15 +1,15 @@
 import { KINDS } from "../api/kinds.ts";
 import type { ObjectKey } from "../api/object-key.ts";
-import { objectKey, shortName } from "../api/object-key.ts";
+import { objectKey } from "../api/object-key.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { ApiError } from "../kube/errors.ts";
 import { SYSTEM_CLOCK, type TimerClock } from "../kube/timer-clock.ts";
 import { KubernetesSource, type StatusListener } from "../sources/kubernetes.ts";
 import type { Source, SourceListener } from "../sources/source.ts";
 import { type LoadBalancer, StatusReporter, type StatusSink } from "../status/reporter.ts";
-import type { WriteReport } from "../status/writer.ts";
 import type { Logger } from "./log.ts";
 import type { Telemetry } from "./telemetry.ts";
+import { writeTeller } from "./write-log.ts";
 
 export type ClusterOptions = {
   readonly client: KubeClient;
@@ -37,12 +37,13 @@ export class Cluster {
     const { client, loadBalancer, instance, isLeading, log, clock = SYSTEM_CLOCK } = this.#options;
     const counts = telemetry.statuses({ statuses: () => reporter.waiting(), events: () => reporter.waitingEvents });
     const tellMissing = missingRights(log);
+    const tellWrite = writeTeller(log, () => performance.now());
     const reporter = new StatusReporter({
       ...{ client, loadBalancer, instance, isLeading, clock },
       random: Math.random,
       onWrite: (report) => {
         counts.write(report);
-        if (report.kind !== "retried" || !tellMissing("patch", report.key, report.error)) logWrite(report, log);
+        if (report.kind !== "retried" || !tellMissing("patch", report.key, report.error)) tellWrite(report);
       },
       onEvent: (report) => {
         counts.event(report);
@@ -105,40 +106,4 @@ function missingRights(log: Logger): (verb: "patch" | "create", key: ObjectKey, 
 function statusResource(kind: string): string {
   const { plural, apiVersions } = KINDS.find((each) => each.kind === kind) ?? {};
   return `${plural}/status in ${apiVersions?.[0]?.split("/")[0]}`;
-}
-
-function logWrite(report: WriteReport, log: Logger): void {
-  const object: { readonly object: string } = { object: nameOf(report.key) };
-  switch (report.kind) {
-    case "written":
-      log.debug(object, "status written");
-      return;
-    case "retried":
-      log.warn({ ...object, err: report.error, inMs: Math.round(report.inMs) }, "a status could not be written yet");
-      return;
-    case "dropped":
-      // That the object is gone or another is no trouble.
-      log.debug({ ...object, err: report.error }, "a status was for an object that is gone");
-      return;
-    case "reduced":
-      log.warn(
-        { ...object, err: report.error },
-        "a status is refused with the conditions of others, which are left out",
-      );
-      return;
-    case "refused":
-      log.error({ ...object, err: report.error }, "the API server refused a status");
-      return;
-    case "altered":
-      log.error(
-        object,
-        "the API server keeps only parts of a status: is the CustomResourceDefinition that of this version?",
-      );
-      return;
-  }
-}
-
-function nameOf(key: ObjectKey): string {
-  const [kind = ""] = key.split("/");
-  return `${kind} ${shortName(key)}`;
 }

@@ -5,10 +5,10 @@ import type { Verdict } from "../compile/verdicts.ts";
 import { problemText, type SourceListener, type SourceProblem } from "../sources/source.ts";
 import { type Delta, type IngressReport, type TranslateOptions, Translator } from "../translate/translator.ts";
 import type { Cache } from "../xds/cache.ts";
+import { type BoundedLog, objectLog } from "./bounded-log.ts";
 import { ChangeQueue } from "./change-queue.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import type { Logger } from "./log.ts";
-import { ObjectLog } from "./object-log.ts";
 import { Telemetry } from "./telemetry.ts";
 
 export type ControllerOptions = {
@@ -43,7 +43,7 @@ export class Controller {
   readonly telemetry: Telemetry = new Telemetry();
   readonly #options: ControllerOptions;
   readonly #expiries: ExpiryWatch;
-  readonly #objectLog: ObjectLog;
+  readonly #objectLog: BoundedLog;
   readonly #waiting = new ChangeQueue();
   #applying: Application | undefined;
   #isWorking = false;
@@ -56,8 +56,13 @@ export class Controller {
   constructor(options: ControllerOptions) {
     this.#options = options;
     this.translator = new Translator(options.translate);
-    this.#objectLog = new ObjectLog(options.log, () => performance.now());
-    this.#expiries = new ExpiryWatch(({ text, ...facts }) => options.log.warn(facts, text));
+    const nowMs = () => performance.now();
+    this.#objectLog = objectLog(options.log, nowMs);
+    // Each is told once, so that other lines of the namespace must not be in its way.
+    const expiryLog = objectLog(options.log, nowMs);
+    this.#expiries = new ExpiryWatch(({ text, ...facts }) => {
+      expiryLog.write("warn", namespaceOf(facts.object), facts, text);
+    });
   }
 
   /** What the controller's source is to be given. */

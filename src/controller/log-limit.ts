@@ -14,16 +14,20 @@ export class LogLimit {
     this.#nowMs = options.nowMs;
   }
 
-  /** Whether lines have been held back since the last that was told. */
-  get isHolding(): boolean {
-    return this.#heldBack > 0;
+  /** How many lines have been held back since the last that was told. */
+  get heldBack(): number {
+    return this.#heldBack;
+  }
+
+  /** Whether the while has passed that began with the first line of it. */
+  get isOver(): boolean {
+    return this.#nowMs() >= this.#endMs;
   }
 
   /** How many were held back since the last that was told; undefined if this one is held back, too. */
   take(): { readonly heldBack: number } | undefined {
-    const nowMs = this.#nowMs();
-    if (nowMs >= this.#endMs) {
-      this.#endMs = nowMs + this.#everyMs;
+    if (this.isOver) {
+      this.#endMs = this.#nowMs() + this.#everyMs;
       this.#left = this.#lines;
     }
     if (this.#left === 0) {

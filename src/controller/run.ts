@@ -6,9 +6,9 @@ import type { Source, SourceListener } from "../sources/source.ts";
 import type { StatusSink } from "../status/reporter.ts";
 import type { Delta } from "../translate/translator.ts";
 import { Cache } from "../xds/cache.ts";
-import { nameOfEnvoy } from "../xds/envoys.ts";
-import { AddressInUseError, type ServerReport, XdsServer } from "../xds/server.ts";
+import { AddressInUseError, XdsServer } from "../xds/server.ts";
 import { Controller } from "./controller.ts";
+import { envoyTeller } from "./envoy-log.ts";
 import { close, createHealthServer, createHttpServer, listen } from "./http.ts";
 import type { Logger } from "./log.ts";
 import { ObjectHosts } from "./object-hosts.ts";
@@ -75,6 +75,7 @@ export async function runController(options: RunOptions): Promise<RunningControl
       options.onDelta?.(delta);
     },
   });
+  const tell = envoyTeller(log, () => performance.now());
   const count = controller.telemetry.xds(() => xds.streams());
   const xds: XdsServer = new XdsServer({
     cache,
@@ -84,7 +85,7 @@ export async function runController(options: RunOptions): Promise<RunningControl
     renameSecret,
     onReport: (report) => {
       count(report);
-      tell(report, log);
+      tell(report);
       statuses?.report(report);
     },
   });
@@ -162,52 +163,5 @@ async function listening<T>(what: string, { address, port }: Endpoint, start: ()
       error instanceof AddressInUseError || (error instanceof Error && "code" in error && error.code === "EADDRINUSE");
     if (!isTaken) throw error;
     throw new AddressInUseError(`the ${what} cannot listen on ${address} port ${port}: it is in use`, { cause: error });
-  }
-}
-
-function tell(report: ServerReport, log: Logger): void {
-  const { envoy, ...facts } = report;
-  const who = nameOfEnvoy(envoy);
-  switch (facts.kind) {
-    case "connected":
-      log.info({ envoy: envoy.address }, "an Envoy has connected");
-      return;
-    case "disconnected":
-      log.info({ envoy: envoy.address, reason: facts.reason }, "an Envoy has disconnected");
-      return;
-    case "refused":
-      log.error(
-        { envoy: who, resource: facts.name, origins: facts.origins, message: facts.message },
-        `Envoy refused a ${facts.type}; it keeps what it had of it, and everything else goes on`,
-      );
-      return;
-    case "retried":
-      log.warn(
-        { envoy: who, type: facts.type, message: facts.message },
-        "Envoy refused a response; looking for the culprit",
-      );
-      return;
-    case "unknownType":
-      log.warn({ envoy: who, type: facts.typeUrl }, "Envoy asked for a type that is not served");
-      return;
-    case "malformed":
-    case "bug":
-      log.error(
-        { envoy: who, err: facts.error },
-        facts.kind === "bug" ? "a bug in Isoline: the stream was ended" : "not an Envoy",
-      );
-      return;
-    case "sent":
-      log.debug(
-        { envoy: who, type: facts.type, set: facts.set.length, removed: facts.removed.length, bytes: facts.bytes },
-        "sent",
-      );
-      return;
-    case "claimed":
-      log.debug({ envoy: who, type: facts.type, resources: facts.resources }, "held from before");
-      return;
-    case "accepted":
-      log.debug({ envoy: who, type: facts.type, resources: facts.resources.length }, "accepted");
-      return;
   }
 }

@@ -5,7 +5,7 @@ import { createLog } from "../../src/controller/log.ts";
 import { type RunningController, runController } from "../../src/controller/run.ts";
 import type { SourceListener } from "../../src/sources/source.ts";
 import { objects, serviceYaml } from "../objects.ts";
-import { createAuthority } from "../parts/authority.ts";
+import { createAuthority, ecKey } from "../parts/authority.ts";
 import { DEFAULT_SETTINGS } from "../settings.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -127,4 +127,34 @@ test("a certificate that comes later is told of at once", () => {
   expect(told()).toEqual([]);
   listener.changed(secret(10));
   expect(told()).toEqual([about(SOON, 1)]);
+});
+
+test("a namespace with many certificates that end soon has its share of the log, and others have theirs", () => {
+  const notAfter = new Date(START_MS + DAY_MS);
+  const key = ecKey();
+  const hosts = Array.from({ length: 100 }, (_, i) => (i < 99 ? `a${i}` : "other"));
+  const all = hosts.map((name) => {
+    const notBefore = new Date(START_MS - DAY_MS);
+    const { certPem, keyPem } = authority.issue({ names: [`${name}.example.com`], notBefore, notAfter, key });
+    const namespace = name === "other" ? "others" : "team";
+    return `
+apiVersion: v1
+kind: Secret
+metadata: { name: ${name}, namespace: ${namespace} }
+type: kubernetes.io/tls
+stringData: ${JSON.stringify({ "tls.crt": certPem, "tls.key": keyPem })}
+---
+apiVersion: contour.heptio.com/v1beta1
+kind: IngressRoute
+metadata: { name: ${name}, namespace: ${namespace} }
+spec:
+  virtualhost: { fqdn: ${name}.example.com, tls: { secretName: ${name} } }
+  routes: [{ match: /, services: [{ name: web, port: 80 }] }]
+`;
+  });
+  listener.changed(objects(all.join("---")));
+  listener.synced();
+  const lines = told();
+  expect(lines).toHaveLength(61);
+  expect(lines.at(-1)).toMatchObject({ host: "other.example.com", object: "IngressRoute/others/other" });
 });

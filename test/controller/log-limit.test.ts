@@ -16,9 +16,20 @@ test("several lines in a while, of which the first counts those before", () => {
   const limit = new LogLimit({ everyMs: 60_000, lines: 2, nowMs: () => nowMs });
   const take = (times: number) => Array.from({ length: times }, () => limit.take()?.heldBack);
   expect(take(2)).toEqual([0, 0]);
-  expect(limit.isHolding).toBe(false);
+  expect(limit.heldBack).toBe(0);
   expect(take(3)).toEqual([undefined, undefined, undefined]);
-  expect(limit.isHolding).toBe(true);
+  expect(limit.heldBack).toBe(3);
   nowMs = 60_000;
   expect(take(3)).toEqual([3, 0, undefined]);
+});
+
+test("a while is over when it has passed", () => {
+  let nowMs = 0;
+  const limit = new LogLimit({ everyMs: 60_000, nowMs: () => nowMs });
+  expect(limit.isOver, "there has been none").toBe(true);
+  limit.take();
+  nowMs = 59_999;
+  expect(limit.isOver).toBe(false);
+  nowMs = 60_000;
+  expect(limit.isOver).toBe(true);
 });
