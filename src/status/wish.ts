@@ -1,3 +1,4 @@
+import { sameValue } from "../api/same-value.ts";
 import type { Condition } from "../compile/conditions.ts";
 import type { Verdict } from "../compile/verdicts.ts";
 
@@ -45,4 +46,23 @@ function cutText(text: string): string {
   if (text.length <= MAX_TEXT_LENGTH) return text;
   // No half of a character of two.
   return `${text.slice(0, MAX_TEXT_LENGTH - 1).replace(/[\ud800-\udbff]$/, "")}…`;
+}
+
+export function generationOf(wish: Wish | undefined): number | undefined {
+  return wish?.kind === "IngressRoute" ? wish.programmed.observedGeneration : undefined;
+}
+
+/** Whether it waits for Envoys. */
+export function isUnsettled(wish: Wish | undefined): boolean {
+  return wish?.kind === "IngressRoute" && wish.standing !== "settled";
+}
+
+/** Whether there is something new to say beside what the Envoys do with it. */
+export function saysMore(before: Wish | undefined, after: Wish): boolean {
+  if (before?.kind !== "IngressRoute" || after.kind !== "IngressRoute") return true;
+  const said = ({ currentStatus, description, conditions, programmed }: IngressRouteWish) => [
+    ...[currentStatus, description, conditions],
+    programmed.observedGeneration,
+  ];
+  return !sameValue(said(before), said(after));
 }

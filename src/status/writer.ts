@@ -1,23 +1,15 @@
-import { KINDS } from "../api/kinds.ts";
-import { namespaceOf, type ObjectKey } from "../api/object-key.ts";
+import type { ObjectKey } from "../api/object-key.ts";
 import { sameValue } from "../api/same-value.ts";
 import { backoffMs } from "../kube/backoff.ts";
 import type { KubeClient } from "../kube/client.ts";
-import { ApiError } from "../kube/errors.ts";
-import { resourcePath } from "../kube/resource-path.ts";
-import type { TimerClock } from "../kube/timer-clock.ts";
-import { FairQueue } from "./fair-queue.ts";
-import {
-  type Decision,
-  decideIngressRoute,
-  type HoldOptions,
-  readIngressRouteStatus,
-  type SeenIngressRouteStatus,
-} from "./ingress-route-status.ts";
-import { decideIngress, readAddresses } from "./ingress-status.ts";
-import { isRecord } from "./read.ts";
-import { TokenBucket } from "./token-bucket.ts";
-import { type Address, fitting, type IngressRouteWish, type Wish } from "./wish.ts";
+import type { ApiError } from "../kube/errors.ts";
+import { type Decision, decideIngressRoute, type HoldOptions } from "./ingress-route-status.ts";
+import { decideIngress } from "./ingress-status.ts";
+import { isOlder, isTaken, readStatus, type SeenObject } from "./seen-object.ts";
+import { patchStatus } from "./status-patch.ts";
+import { fitting, generationOf, isUnsettled, saysMore, type Wish } from "./wish.ts";
+import { failureOf } from "./write-failure.ts";
+import { WriteTurns, type WriteTurnsOptions } from "./write-turns.ts";
 
 /** An object as the API server holds it, as far as its status is concerned. */
 export type Seen = { readonly uid: string; readonly resourceVersion: string; readonly status: unknown };
@@ -53,21 +45,11 @@ export type WriteReport =
   /** The API server has made something else of it, a CustomResourceDefinition without these fields for one. */
   | { readonly kind: "altered"; readonly key: ObjectKey };
 
-export type StatusWriterOptions = HoldOptions & {
-  readonly client: Pick<KubeClient, "request">;
-  /** Asked before every request: a lease can end before anybody was told. */
-  readonly isLeading: () => boolean;
-  readonly clock: TimerClock;
-  /** From 0 up to 1. */
-  readonly random: () => number;
-  readonly perSecond: number;
-  readonly burst: number;
-  /** How often one object may be written, at once and in a second in the long run. */
-  readonly objectBurst: number;
-  readonly objectPerSecond: number;
-  readonly concurrency: number;
-  readonly onReport: (report: WriteReport) => void;
-};
+export type StatusWriterOptions = HoldOptions &
+  WriteTurnsOptions & {
+    readonly client: Pick<KubeClient, "request">;
+    readonly onReport: (report: WriteReport) => void;
+  };
 
 export const WRITER_DEFAULTS = {
   holdMs: 1000,
@@ -78,16 +60,6 @@ export const WRITER_DEFAULTS = {
   objectPerSecond: 1,
   concurrency: 8,
 } as const;
-
-const TIMEOUT_MS = 10_000;
-/** When to ask again whether a lease that looked lost has been renewed after all. */
-const LEASE_LOOK_MS = 500;
-
-type SeenStatus =
-  | { readonly kind: "IngressRoute"; readonly status: SeenIngressRouteStatus }
-  | { readonly kind: "Ingress"; readonly addresses: readonly Address[] | undefined };
-
-type SeenObject = { readonly uid: string; readonly resourceVersion: string; readonly found: SeenStatus };
 
 /** One attempt: to make this of that. */
 type Attempt = { readonly wish: Wish; readonly seen: SeenObject; readonly status: unknown };
@@ -117,25 +89,16 @@ type Entry = {
  */
 export class StatusWriter {
   readonly #options: StatusWriterOptions;
-  readonly #bucket: TokenBucket;
   readonly #entries = new Map<ObjectKey, Entry>();
-  /** Keys that have something to be written. */
-  readonly #due: FairQueue<ObjectKey>;
+  readonly #turns: WriteTurns;
   #isLeading = false;
   #isStopped = false;
-  #writing = new Set<Promise<void>>();
   /** Ends the requests of a term of leadership. */
   #term = new AbortController();
-  #notBeforeMs = 0;
-  /** How many requests failed since the last one that did not. */
-  #failures = 0;
-  #pumpTimer: (() => void) | undefined;
 
   constructor(options: StatusWriterOptions) {
     this.#options = options;
-    this.#bucket = new TokenBucket(options);
-    const { objectBurst: burst, objectPerSecond: perSecond } = options;
-    this.#due = new FairQueue<ObjectKey>({ groupOf: namespaceOf, burst, perSecond });
+    this.#turns = new WriteTurns(options, (key) => this.#writeOf(key));
   }
 
   /** How many statuses wait to be written, and for how long the one that waits longest. */
@@ -197,9 +160,7 @@ export class StatusWriter {
     this.#isLeading = isLeading;
     this.#term.abort();
     this.#term = new AbortController();
-    this.#notBeforeMs = 0;
-    this.#failures = 0;
-    this.#cancelPump();
+    this.#turns.reset();
     for (const [key, entry] of this.#entries) {
       this.#rest(key, entry);
       entry.futile = undefined;
@@ -214,7 +175,7 @@ export class StatusWriter {
   async stop(): Promise<void> {
     this.leading(false);
     this.#isStopped = true;
-    await Promise.all(this.#writing);
+    await this.#turns.idle();
   }
 
   #entry(key: ObjectKey): Entry {
@@ -244,7 +205,7 @@ export class StatusWriter {
 
   /** Nothing is to be done for it until it is considered again. */
   #rest(key: ObjectKey, entry: Entry): void {
-    this.#due.delete(key);
+    this.#turns.delete(key);
     entry.timer?.cancel();
     entry.timer = undefined;
     entry.attempts = 0;
@@ -281,17 +242,14 @@ export class StatusWriter {
         entry.unsettledMs = undefined;
         return;
       case "wait":
-        this.#due.delete(key);
+        this.#turns.delete(key);
         entry.owedMs = undefined;
         this.#await(key, entry, "wait", decision.ms);
         return;
-      case "write": {
-        const now = this.#options.clock.monotonicMs();
-        entry.owedMs ??= now;
-        this.#due.add(key, now);
-        this.#pump();
+      case "write":
+        entry.owedMs ??= this.#options.clock.monotonicMs();
+        this.#turns.add(key);
         return;
-      }
     }
   }
 
@@ -315,43 +273,13 @@ export class StatusWriter {
     entry.timer = { why, cancel };
   }
 
-  #pump(): void {
-    const { clock, concurrency, isLeading } = this.#options;
-    this.#cancelPump();
-    while (this.#isLeading && this.#writing.size < concurrency) {
-      const now = clock.monotonicMs();
-      const turn = this.#due.next(now);
-      if (turn.kind === "none") return;
-      if (turn.kind === "wait") {
-        this.#pumpTimer = clock.after(turn.ms, () => this.#pump());
-        return;
-      }
-      const { key } = turn;
-      const entry = this.#entries.get(key);
-      const decision = entry && this.#decide(entry);
-      if (entry === undefined || decision?.kind !== "write") {
-        this.#due.delete(key);
-        if (entry !== undefined) this.#consider(key, entry);
-        continue;
-      }
-      const pauseMs = isLeading() ? this.#notBeforeMs - now : LEASE_LOOK_MS;
-      const waitMs = pauseMs > 0 ? pauseMs : this.#bucket.take(now);
-      if (waitMs > 0) {
-        this.#pumpTimer = clock.after(waitMs, () => this.#pump());
-        return;
-      }
-      this.#due.take(key, now);
-      const writing = this.#write(key, entry, decision.status).finally(() => {
-        this.#writing.delete(writing);
-        this.#pump();
-      });
-      this.#writing.add(writing);
-    }
-  }
-
-  #cancelPump(): void {
-    this.#pumpTimer?.();
-    this.#pumpTimer = undefined;
+  #writeOf(key: ObjectKey): (() => Promise<void>) | undefined {
+    const entry = this.#entries.get(key);
+    const decision = entry && this.#decide(entry);
+    if (entry !== undefined && decision?.kind === "write") return () => this.#write(key, entry, decision.status);
+    this.#turns.delete(key);
+    if (entry !== undefined) this.#consider(key, entry);
+    return undefined;
   }
 
   /** Never rejects. */
@@ -359,22 +287,12 @@ export class StatusWriter {
     const { wish, seen } = entry;
     if (wish === undefined || seen === undefined) return;
     const attempt: Attempt = { wish, seen, status };
-    const { uid, resourceVersion } = seen;
     entry.isWriting = true;
     const { signal } = this.#term;
     try {
-      const answer = await this.#options.client.request({
-        method: "PATCH",
-        path: statusPath(key),
-        contentType: "application/merge-patch+json",
-        // Refused if the object has changed since, or is another: the watch will tell, and then it may have to be something
-        // else. The version alone says so for our own kinds: their status takes any uid.
-        body: { metadata: { uid, resourceVersion }, status },
-        timeoutMs: TIMEOUT_MS,
-        signal,
-      });
+      const after = await patchStatus(this.#options.client, key, seen, status, signal);
       entry.isWriting = false;
-      this.#written(key, entry, attempt, answer);
+      this.#written(key, entry, attempt, after);
     } catch (error) {
       entry.isWriting = false;
       // Whoever leads now compares with what the watch says.
@@ -384,14 +302,13 @@ export class StatusWriter {
     this.#forgetIfEmpty(key, entry);
   }
 
-  #written(key: ObjectKey, entry: Entry, { wish, seen, status }: Attempt, answer: unknown): void {
-    const after = readAnswer(key, answer) ?? { ...seen, found: readStatus(key, status) };
+  #written(key: ObjectKey, entry: Entry, { wish, status }: Attempt, after: SeenObject): void {
     const { uid, resourceVersion } = after;
     entry.attempts = 0;
     entry.unsettledMs = undefined;
     entry.owedMs = undefined;
     entry.isAlone = false;
-    this.#failures = 0;
+    this.#turns.succeeded();
     // It may be gone meanwhile, or another, or the watch may have told of this write and of later ones.
     const isCurrent = entry.seen?.uid === uid && !isOlder(resourceVersion, entry.seen.resourceVersion);
     if (isCurrent) entry.seen = after;
@@ -404,113 +321,33 @@ export class StatusWriter {
   }
 
   #failed(key: ObjectKey, entry: Entry, { wish, seen }: Attempt, error: unknown): void {
-    const { clock, random, onReport } = this.#options;
-    if (error instanceof ApiError && (isOutdated(error) || isRefused(error))) {
-      const hasForeign = seen.found.kind === "IngressRoute" && seen.found.status.foreign.length > 0;
-      const isReduced = isRefused(error) && hasForeign && !entry.isAlone;
-      entry.attempts = 0;
-      entry.isAlone = isReduced;
-      if (!isReduced) entry.futile = { wish, resourceVersion: seen.resourceVersion };
-      if (isReduced) onReport({ kind: "reduced", key, error });
-      else if (isOutdated(error)) onReport({ kind: "dropped", key, error });
-      else onReport({ kind: "refused", key, uid: seen.uid, wish, error });
-      return;
+    const { random, onReport } = this.#options;
+    const failure = failureOf(error);
+    switch (failure.kind) {
+      case "outdated":
+        entry.attempts = 0;
+        entry.isAlone = false;
+        entry.futile = { wish, resourceVersion: seen.resourceVersion };
+        onReport({ kind: "dropped", key, error: failure.error });
+        return;
+      case "refused": {
+        const hasForeign = seen.found.kind === "IngressRoute" && seen.found.status.foreign.length > 0;
+        const isReduced = hasForeign && !entry.isAlone;
+        entry.attempts = 0;
+        entry.isAlone = isReduced;
+        if (!isReduced) entry.futile = { wish, resourceVersion: seen.resourceVersion };
+        if (isReduced) onReport({ kind: "reduced", key, error: failure.error });
+        else onReport({ kind: "refused", key, uid: seen.uid, wish, error: failure.error });
+        return;
+      }
+      case "passing": {
+        if (failure.concernsAll) this.#turns.failed(failure.retryAfterMs);
+        const isOfBefore = entry.seen?.uid !== seen.uid || generationOf(entry.wish) !== generationOf(wish);
+        const inMs = isOfBefore ? 0 : backoffMs(++entry.attempts, random, failure.retryAfterMs);
+        if (!isOfBefore) this.#await(key, entry, "retry", inMs);
+        onReport({ kind: "retried", key, error, inMs });
+        return;
+      }
     }
-    const retryAfterMs = error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
-    if (concernsAll(error)) {
-      // What the API server asks of one request it means for all; and if it is down, all need not find that out by themselves.
-      const beyond = ++this.#failures - this.#options.concurrency;
-      const pauseMs = beyond > 0 ? backoffMs(beyond, random, retryAfterMs) : retryAfterMs;
-      this.#notBeforeMs = Math.max(this.#notBeforeMs, clock.monotonicMs() + Math.min(pauseMs, MAX_PAUSE_MS));
-    }
-    const isOfBefore = entry.seen?.uid !== seen.uid || generationOf(entry.wish) !== generationOf(wish);
-    const inMs = isOfBefore ? 0 : backoffMs(++entry.attempts, random, retryAfterMs);
-    if (!isOfBefore) this.#await(key, entry, "retry", inMs);
-    onReport({ kind: "retried", key, error, inMs });
   }
-}
-
-/** The object has changed, or is gone. */
-function isOutdated({ status }: ApiError): boolean {
-  return [404, 409, 410].includes(status);
-}
-
-/**
- * Such a status is not taken, and the same again would be refused again. With its status, an object may grow beyond what
- * etcd holds, which the API server tells as if it were an error of its own.
- */
-function isRefused({ status, message }: ApiError): boolean {
-  return [400, 413, 422].includes(status) || (status === 500 && message.includes("too large"));
-}
-
-/** Whether a failure says something of the API server as a whole. All others are between it and one object, perhaps by intent. */
-function concernsAll(error: unknown): boolean {
-  return !(error instanceof ApiError) || [401, 429].includes(error.status) || error.status >= 500;
-}
-
-/** However long the API server wants to be left alone: whoever stands before it may ask for a day. */
-const MAX_PAUSE_MS = 30_000;
-
-function generationOf(wish: Wish | undefined): number | undefined {
-  return wish?.kind === "IngressRoute" ? wish.programmed.observedGeneration : undefined;
-}
-
-function isUnsettled(wish: Wish | undefined): boolean {
-  return wish?.kind === "IngressRoute" && wish.standing !== "settled";
-}
-
-/** Whether there is something new to say beside what the Envoys do with it. */
-function saysMore(before: Wish | undefined, after: Wish): boolean {
-  if (before?.kind !== "IngressRoute" || after.kind !== "IngressRoute") return true;
-  const said = ({ currentStatus, description, conditions, programmed }: IngressRouteWish) => [
-    ...[currentStatus, description, conditions],
-    programmed.observedGeneration,
-  ];
-  return !sameValue(said(before), said(after));
-}
-
-/** Whether what came of a write is what was written. */
-function isTaken(status: unknown, found: SeenStatus): boolean {
-  const written = readStatusOf(found.kind, status);
-  if (written.kind === "Ingress" || found.kind === "Ingress") return sameValue(written, found);
-  const ours = ({ currentStatus, description, conditions }: SeenIngressRouteStatus) => [
-    currentStatus,
-    description,
-    conditions,
-  ];
-  return sameValue(ours(written.status), ours(found.status));
-}
-
-function readStatus(key: ObjectKey, status: unknown): SeenStatus {
-  return readStatusOf(key.startsWith("Ingress/") ? "Ingress" : "IngressRoute", status);
-}
-
-function readStatusOf(kind: SeenStatus["kind"], status: unknown): SeenStatus {
-  if (kind === "Ingress") return { kind, addresses: readAddresses(status) };
-  return { kind, status: readIngressRouteStatus(status) };
-}
-
-/** Undefined for an answer that is no object. */
-function readAnswer(key: ObjectKey, answer: unknown): SeenObject | undefined {
-  if (!isRecord(answer) || !isRecord(answer.metadata)) return undefined;
-  const { uid, resourceVersion } = answer.metadata;
-  if (typeof uid !== "string" || typeof resourceVersion !== "string") return undefined;
-  return { uid, resourceVersion, found: readStatus(key, answer.status) };
-}
-
-/**
- * Versions of one resource are numbers that grow, which Kubernetes promises since 1.35 and has kept always. Where they are
- * not, whatever comes last counts.
- */
-function isOlder(version: string, other: string): boolean {
-  if (!/^[0-9]+$/.test(version) || !/^[0-9]+$/.test(other)) return false;
-  return BigInt(version) < BigInt(other);
-}
-
-function statusPath(key: ObjectKey): string {
-  const [kind = "", namespace = "", name = ""] = key.split("/");
-  const known = KINDS.find((each) => each.kind === kind);
-  if (known === undefined) throw new Error(`${key} has no status of ours`);
-  const { apiVersions, plural } = known;
-  return resourcePath({ apiVersion: apiVersions[0] ?? "", plural, namespace, name, subresource: "status" });
 }
