@@ -38,6 +38,7 @@ export async function startWorld(
     allowLoopbackExternalName: false,
     disablePermitInsecure: false,
     minimumTlsVersion: "1.1",
+    maxHealthCheckConnections: 8192,
     envoy: { address: "127.0.0.1", httpPort, httpsPort, accessLog: false, trustedHops: 0, redirectPort: undefined },
   });
   const translator = new Translator(options);

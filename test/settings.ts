@@ -8,6 +8,7 @@ export const DEFAULT_SETTINGS: Settings = {
   allowLoopbackExternalName: false,
   disablePermitInsecure: false,
   minimumTlsVersion: "1.1",
+  maxHealthCheckConnections: 8192,
   envoy: {
     address: "127.0.0.1",
     httpPort: 8080,

@@ -126,6 +126,12 @@ const ALLOW_LOOPBACK = switchFlag(
   "allow-loopback-external-name",
   "let ExternalName Services lead to Envoy's own machine",
 );
+const MAX_HEALTH_CHECK_CONNECTIONS = countFlag(
+  "max-health-check-connections",
+  "how many connections the health checks of one namespace may take of each Envoy",
+  8192,
+  1,
+);
 const ECHO = switchFlag("echo", "answer for every Service that has no EndpointSlice, saying which one was asked");
 const ENVOY = textFlag(
   "envoy",
@@ -172,7 +178,10 @@ const MINIMUM_TLS = choiceFlag(
   "1.1",
 );
 
-const CORE_FLAGS = [ROOT_NAMESPACES, INGRESS_CLASS, DISABLE_PERMIT_INSECURE, MINIMUM_TLS, ALLOW_LOOPBACK];
+const CORE_FLAGS = [
+  ...[ROOT_NAMESPACES, INGRESS_CLASS, DISABLE_PERMIT_INSECURE, MINIMUM_TLS, ALLOW_LOOPBACK],
+  MAX_HEALTH_CHECK_CONNECTIONS,
+];
 const ENVOY_FLAGS = [ENVOY_HTTP_PORT, ENVOY_HTTPS_PORT, REDIRECT_PORT, TRUSTED_HOPS];
 const TLS_FLAGS = [XDS_CERT, XDS_KEY, XDS_CA, INSECURE];
 const LOG_FLAGS = [LOG_LEVEL, LOG_FORMAT];
@@ -304,6 +313,7 @@ function core(read: Read): CoreOptions {
     allowLoopbackExternalName: read(ALLOW_LOOPBACK),
     disablePermitInsecure: read(DISABLE_PERMIT_INSECURE),
     minimumTlsVersion: read(MINIMUM_TLS),
+    maxHealthCheckConnections: read(MAX_HEALTH_CHECK_CONNECTIONS),
   };
 }
 

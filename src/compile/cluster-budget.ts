@@ -13,16 +13,40 @@ export const MAX_CLUSTERS = 1000;
 const MAX_AUTHORITY_BYTES = 4 * 1024 * 1024;
 
 /** The place that asks for a cluster. */
-type Use = { readonly object: ObjectKey; readonly at: string; readonly subject: Subject };
+export type Use = { readonly object: ObjectKey; readonly at: string; readonly subject: Subject };
+
+/** The first place of an object that asks for the endpoints of this port to be health-checked. */
+export type CheckedUse = { readonly port: ir.ServicePort; readonly use: Use };
 
 /** What the clusters of one host take, in the order in which its routes are compiled. */
 export class ClusterBudget {
   readonly #namespaces = new Map<string, Spent>();
   /** By object: where it first asks for more clusters than there may be. */
   readonly #tooMany = new Map<ObjectKey, Use & { readonly spent: Spent }>();
+  /** By object and port. */
+  readonly #checked = new Map<string, CheckedUse>();
 
   /** Whether there may be the cluster: always for one that has been taken in before. Tells why not, now or by {@link tell}. */
   admit(cluster: ir.Cluster, use: Use, report: (problem: Problem) => void): boolean {
+    const isAdmitted = this.#admit(cluster, use, report);
+    if (isAdmitted && cluster.healthCheck !== undefined) this.#noteCheck(cluster, use);
+    return isAdmitted;
+  }
+
+  /** What is health-checked, by whom: how many endpoints that are is not known to who compiles. */
+  checkedUses(): readonly CheckedUse[] {
+    return [...this.#checked.values()];
+  }
+
+  #noteCheck({ service: { namespace, name }, endpoints }: ir.Cluster, { object, at, subject }: Use): void {
+    if (endpoints.kind !== "slices") return;
+    const id = `${object} ${name} ${endpoints.portName}`;
+    if (this.#checked.has(id)) return;
+    const port = { namespace, service: name, portName: endpoints.portName };
+    this.#checked.set(id, { port, use: { object, at, subject } });
+  }
+
+  #admit(cluster: ir.Cluster, use: Use, report: (problem: Problem) => void): boolean {
     const { namespace } = cluster.service;
     const spent = this.#namespaces.get(namespace) ?? newSpent(namespace);
     this.#namespaces.set(namespace, spent);

@@ -6,14 +6,17 @@ import type * as ir from "../ir/ir.ts";
  * The endpoints of one port of one Service. Ready ones only; those that still serve while they terminate stand in when
  * nothing is ready. A dual-stack Service has every pod in slices of both families: one family is used, IPv4 if it has any.
  */
-export function compileLoadAssignment(port: ir.ServicePort, slices: readonly EndpointSlice[]): ir.LoadAssignment {
+export function compileEndpoints(
+  port: ir.ServicePort,
+  slices: readonly EndpointSlice[],
+): ir.LoadAssignment["endpoints"] {
   for (const state of ["ready", "draining"] as const) {
     for (const family of ["IPv4", "IPv6"] as const) {
       const endpoints = endpointsOf(slices, port.portName, state, family);
-      if (endpoints.length > 0) return { ...port, endpoints };
+      if (endpoints.length > 0) return endpoints;
     }
   }
-  return { ...port, endpoints: [] };
+  return [];
 }
 
 function endpointsOf(

@@ -15,7 +15,7 @@ export type Problem = {
   /** Path of the field, such as `spec.routes[2].services[0].port`. */
   readonly at: string;
   readonly subject: Subject;
-  /** How many more of the same code at the same field are not told. */
+  /** How many more of the same code, at the same field or others, are not told. */
   readonly more?: number;
 } & Fact;
 
@@ -120,6 +120,13 @@ export type Fact =
   | { readonly code: "RetryCountZero" }
   | { readonly code: "PerTryTimeoutTooLong"; readonly text: string }
   | { readonly code: "HealthCheckTimeoutTooLong"; readonly maxSeconds: number }
+  | {
+      readonly code: "EndpointsNotChecked";
+      readonly namespace: string;
+      /** How many connections the checks of one port may take now, and those of the namespace. */
+      readonly connections: number;
+      readonly max: number;
+    }
   | { readonly code: "StrategyUnknown"; readonly strategy: string; readonly known: readonly string[] }
   | { readonly code: "UpstreamProtocolContradictory"; readonly port: number; readonly protocols: readonly string[] }
   | { readonly code: "ServiceAnnotationUnreadable"; readonly annotation: string }
@@ -198,6 +205,7 @@ export const CLASS_OF: Readonly<Record<ProblemCode, ProblemClass>> = {
   RetryCountZero: "C",
   PerTryTimeoutTooLong: "C",
   HealthCheckTimeoutTooLong: "C",
+  EndpointsNotChecked: "C",
   StrategyUnknown: "C",
   UpstreamProtocolContradictory: "C",
   ServiceAnnotationUnreadable: "C",
@@ -340,6 +348,8 @@ function describeFact(fact: Fact & Pick<Problem, "at">): string {
       return `retryPolicy.perTryTimeout: ${quoted(fact.text)} is longer than the request may take, so it is ignored`;
     case "HealthCheckTimeoutTooLong":
       return `healthCheck.timeoutSeconds: ${fact.maxSeconds} is the most that is allowed, so it is used`;
+    case "EndpointsNotChecked":
+      return `some endpoints are not health-checked and count as healthy: each different healthCheck takes a connection to each of them, and namespace ${quoted(fact.namespace)} has ${fact.max} of these, of which one port of a Service gets ${fact.connections}; give all routes to the Service the same healthCheck`;
     case "StrategyUnknown":
       return `strategy ${quoted(fact.strategy)} is none of ${fact.known.join(", ")}; RoundRobin is used`;
     case "UpstreamProtocolContradictory":

@@ -3,7 +3,7 @@ import { type ObjectKey, objectKey } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
 import type * as ir from "../ir/ir.ts";
 import type { Unit, View } from "../store/view.ts";
-import { ClusterBudget } from "./cluster-budget.ts";
+import { type CheckedUse, ClusterBudget } from "./cluster-budget.ts";
 import type { Effort } from "./effort.ts";
 import { Findings } from "./findings.ts";
 import { compileIngresses } from "./ingress/host.ts";
@@ -22,6 +22,7 @@ export type CompiledUnit = {
   readonly host: ir.Host | undefined;
   /** By object that was reached: its problems, by an identity of theirs. */
   readonly findings: ReadonlyMap<ObjectKey, ReadonlyMap<string, Problem>>;
+  readonly checkedUses: readonly CheckedUse[];
   readonly effort: Effort;
 };
 
@@ -51,7 +52,7 @@ export function compileUnit(unit: Unit, view: View, options: CompileOptions): Co
   budget.tell(findings.report.bind(findings));
   // A host that somebody holds is known, even while nothing of it is served: it is not left to wildcards.
   const isHost = !unit.includes("/") && (holder !== undefined || ingresses !== undefined);
-  if (!isHost) return { host: undefined, findings: findings.byObject(), effort };
+  if (!isHost) return { host: undefined, findings: findings.byObject(), checkedUses: [], effort };
   const served = root ?? NOTHING;
   const beside = ingresses && besideRoot(unit, ingresses, served, holder?.key, findings);
   const host = {
@@ -62,7 +63,7 @@ export function compileUnit(unit: Unit, view: View, options: CompileOptions): Co
     tcpProxy: served.tcpProxy,
     objects: [...findings.byObject().keys()].sort(byCodeUnit),
   };
-  return { host, findings: findings.byObject(), effort };
+  return { host, findings: findings.byObject(), checkedUses: budget.checkedUses(), effort };
 }
 
 /** Of two routes that say as much about a path, the root's comes first, and so nobody takes from it what it has. */

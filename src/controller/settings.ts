@@ -8,12 +8,14 @@ import { rememberedCertificates } from "./remembered-certificates.ts";
 
 /** What whoever runs Isoline decides about how objects are translated. */
 export type Settings = Omit<CompileOptions, "readCertificates" | "readRegex"> & {
+  /** How many connections the health checks of the endpoints of one namespace may take of each Envoy. */
+  readonly maxHealthCheckConnections: number;
   /** Where Envoy listens, and what holds for all who connect to it. */
   readonly envoy: Omit<ListenerOptions, "minimumTlsVersion">;
 };
 
 /** The settings together with what the core is lent by the platform. */
-export function translateOptions({ envoy, ...compile }: Settings): TranslateOptions {
+export function translateOptions({ envoy, maxHealthCheckConnections, ...compile }: Settings): TranslateOptions {
   const { minimumTlsVersion } = compile;
   return {
     compile: {
@@ -22,6 +24,7 @@ export function translateOptions({ envoy, ...compile }: Settings): TranslateOpti
       readRegex: rememberedRegexes(readRegex),
     },
     listeners: { ...envoy, minimumTlsVersion },
+    maxHealthCheckConnections,
     digest,
   };
 }

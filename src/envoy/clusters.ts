@@ -43,6 +43,7 @@ export function clusterDraft(name: string, cluster: ir.Cluster): Draft {
         ...draft,
         loadAssignment,
         servicePort,
+        checksEndpoints: cluster.healthCheck !== undefined,
         ...firstCheckOf(cluster),
         encode: () => encode(name, { ...edsDiscovery(loadAssignment), ...settingsOf(cluster) }),
       };
@@ -97,7 +98,7 @@ function dnsDiscovery(name: string, hostname: string, port: number): ClusterInit
     waitForWarmOnInit: false,
     loadAssignment: {
       clusterName: name,
-      endpoints: [{ lbEndpoints: [lbEndpoint(hostname, port)] }],
+      endpoints: [{ lbEndpoints: [lbEndpoint(hostname, port, true)] }],
     },
   };
 }
@@ -208,7 +209,8 @@ function thresholds({ maxConnections, maxPendingRequests, maxRequests, maxRetrie
 
 type Thresholds = MessageInitShape<typeof CircuitBreakers_ThresholdsSchema>;
 
-export function lbEndpoint(address: string, port: number): LbEndpointInit {
+/** Unless it `mayBeChecked`, it counts as healthy in every cluster. */
+export function lbEndpoint(address: string, port: number, mayBeChecked: boolean): LbEndpointInit {
   return {
     hostIdentifier: {
       case: "endpoint",
@@ -219,6 +221,7 @@ export function lbEndpoint(address: string, port: number): LbEndpointInit {
             value: { address, portSpecifier: { case: "portValue", value: port } },
           },
         },
+        ...(mayBeChecked ? {} : { healthCheckConfig: { disableActiveHealthCheck: true } }),
       },
     },
   };

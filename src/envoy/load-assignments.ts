@@ -6,7 +6,7 @@ import { loadAssignmentName, serviceOrigin } from "./names.ts";
 import type { Draft } from "./resource.ts";
 
 export function loadAssignmentDraft(assignment: ir.LoadAssignment): Draft {
-  const { namespace, service, endpoints } = assignment;
+  const { namespace, service, endpoints, maxChecked } = assignment;
   const name = loadAssignmentName(assignment);
   return {
     type: "loadAssignment",
@@ -20,7 +20,7 @@ export function loadAssignmentDraft(assignment: ir.LoadAssignment): Draft {
         endpoints:
           endpoints.length === 0
             ? []
-            : [{ lbEndpoints: endpoints.map(({ address, port }) => lbEndpoint(address, port)) }],
+            : [{ lbEndpoints: endpoints.map(({ address, port }, i) => lbEndpoint(address, port, i < maxChecked)) }],
       });
       return toBinary(ClusterLoadAssignmentSchema, message);
     },

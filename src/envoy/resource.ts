@@ -29,6 +29,8 @@ export type Draft = Omit<Resource, "version" | "body"> & {
   readonly nameIsContent: boolean;
   /** For a cluster with a load assignment: what it lists. */
   readonly servicePort?: ir.ServicePort;
+  /** And whether it has a health check. */
+  readonly checksEndpoints?: boolean;
   readonly encode: () => Uint8Array;
 };
 

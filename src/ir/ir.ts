@@ -153,4 +153,6 @@ export type ServicePort = { readonly namespace: string; readonly service: string
 export type LoadAssignment = ServicePort & {
   /** Sorted, without duplicates. */
   readonly endpoints: readonly { readonly address: string; readonly port: number }[];
+  /** By clusters with a health check, only so many are checked, from the first; the others count as healthy. */
+  readonly maxChecked: number;
 };

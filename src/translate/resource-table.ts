@@ -37,7 +37,7 @@ export class ResourceTable {
   }
 
   /** Puts the resource into the table and adds a holder. Returns whether its name is new. */
-  hold({ resource }: Prepared): boolean {
+  hold({ resource }: Pick<Prepared, "resource">): boolean {
     const isNew = !this.#resources.has(resource);
     if (!isNew) this.#others.set(resource, (this.#others.get(resource) ?? 0) + 1);
     this.#put(resource);

@@ -3,7 +3,8 @@ import type { ObjectChange } from "../api/kinds.ts";
 import type { ObjectKey } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
 import { sameValue } from "../api/same-value.ts";
-import { compileLoadAssignment } from "../compile/endpoints.ts";
+import type { CheckedUse } from "../compile/cluster-budget.ts";
+import { compileEndpoints } from "../compile/endpoints.ts";
 import { ingressProblems } from "../compile/ingress/self-check.ts";
 import { isOurs } from "../compile/ingressroute/class.ts";
 import { selfProblems } from "../compile/ingressroute/self-check.ts";
@@ -20,6 +21,8 @@ import type * as ir from "../ir/ir.ts";
 import { wildcardOf } from "../ir/wildcard.ts";
 import { objectFact, Store, serviceId, type Touched } from "../store/store.ts";
 import type { Unit } from "../store/view.ts";
+import { CheckBudget, type CheckChange } from "./check-budget.ts";
+import { CheckedUses } from "./checked-uses.ts";
 import { MergedFindings } from "./merged-findings.ts";
 import { Readers, RecordingView } from "./recorded-reads.ts";
 import { type Prepared, type ResourceChanges, ResourceTable } from "./resource-table.ts";
@@ -27,6 +30,8 @@ import { type Prepared, type ResourceChanges, ResourceTable } from "./resource-t
 export type TranslateOptions = {
   readonly compile: CompileOptions;
   readonly listeners: ListenerOptions;
+  /** How many connections the health checks of the endpoints of one namespace may take of each Envoy. */
+  readonly maxHealthCheckConnections: number;
   readonly digest: Digest;
 };
 
@@ -71,8 +76,15 @@ export type Work = {
 };
 
 /** `holds` is what the unit has a share in; the drafts themselves are not kept. */
-type UnitOutput = { readonly host: ir.Host | undefined; readonly holds: readonly Held[] };
-type Held = Pick<Draft, "type" | "name" | "servicePort">;
+type UnitOutput = {
+  readonly host: ir.Host | undefined;
+  readonly holds: readonly Held[];
+  readonly checkedUses: readonly CheckedUse[];
+};
+type Held = Pick<Draft, "type" | "name" | "servicePort" | "checksEndpoints">;
+
+/** Of the many units that have nothing checked. */
+const NO_USES: readonly CheckedUse[] = [];
 
 /** The whole core as one value that lives: objects in, differences out. */
 export class Translator {
@@ -84,6 +96,8 @@ export class Translator {
   readonly #table: ResourceTable;
   /** By Service: its ports whose load assignment some cluster uses, by the name of that. */
   readonly #portsInUse = new Groups<string, string, ir.ServicePort>();
+  readonly #checkBudget: CheckBudget;
+  readonly #checkedUses: CheckedUses;
   readonly #verdicts = new Map<ObjectKey, Verdict>();
   readonly #ingresses = new Map<ObjectKey, IngressReport>();
   /** Hosts on the secure port. */
@@ -102,6 +116,8 @@ export class Translator {
   constructor(options: TranslateOptions) {
     this.#options = options;
     this.#table = new ResourceTable(options.digest);
+    this.#checkBudget = new CheckBudget(options.maxHealthCheckConnections);
+    this.#checkedUses = new CheckedUses(options.maxHealthCheckConnections);
   }
 
   /** Compiles what the changes concern and returns the differences. Never throws for what a decoder has let through. */
@@ -133,6 +149,12 @@ export class Translator {
     }
     for (const unit of [...stale].sort(byCodeUnit)) {
       this.#attempt(unit, failures, () => this.#recompile(unit));
+      yield;
+    }
+    for (const change of this.#checkBudget.takeChanges()) {
+      const { namespace, service, portName } = change.port;
+      const part = `health checks of ${namespace}/${service} ${portName}`;
+      this.#attempt(part, failures, () => this.#updateChecks(change));
       yield;
     }
     if (this.#isListenerStale) this.#attempt("the listener", failures, () => this.#updateListener());
@@ -216,36 +238,44 @@ export class Translator {
     this.#unitsCompiled++;
     const view = new RecordingView(this.#store);
     try {
-      const { host, findings, effort } = compileUnit(unit, view, this.#options.compile);
+      const { host, findings, checkedUses, effort } = compileUnit(unit, view, this.#options.compile);
       this.#stepsTaken += effort.steps;
       for (const problems of findings.values()) this.#problemsFound += problems.size;
       const drafts = host === undefined ? [] : hostDrafts(host, this.#options.listeners, this.#options.digest);
       const prepared = drafts.map((draft) => this.#table.prepare(draft));
       this.#findings.replace(unit, findings);
-      this.#replaceOutput(unit, host, prepared);
+      this.#replaceOutput(unit, host, prepared, checkedUses);
     } finally {
       this.#readers.replace(unit, view.facts);
     }
   }
 
-  #replaceOutput(unit: Unit, host: ir.Host | undefined, after: readonly Prepared[]): void {
-    const { host: hostBefore, holds: before = [] } = this.#outputs.get(unit) ?? {};
+  #replaceOutput(
+    unit: Unit,
+    host: ir.Host | undefined,
+    after: readonly Prepared[],
+    usesAfter: readonly CheckedUse[],
+  ): void {
+    const { host: hostBefore, holds: before = [], checkedUses: usesBefore = NO_USES } = this.#outputs.get(unit) ?? {};
     if (!sameValue(hostBefore, host)) this.#changedHosts.add(unit);
     // New holders first: what both hold is never let go of in between.
     for (const prepared of after) {
       const isNew = this.#table.hold(prepared);
-      if (isNew && prepared.draft.servicePort !== undefined) this.#holdEndpoints(prepared.draft.servicePort);
+      if (isNew) this.#holdEndpoints(prepared.draft);
     }
     for (const held of before) {
       const isGone = this.#table.release(held);
-      if (isGone && held.servicePort !== undefined) this.#releaseEndpoints(held.servicePort);
+      if (isGone) this.#releaseEndpoints(held);
     }
-    const holds = after.map(({ draft: { type, name, servicePort } }) =>
-      servicePort ? { type, name, servicePort } : { type, name },
-    );
+    const holds = after.map(({ draft: { type, name, servicePort, checksEndpoints } }): Held => {
+      if (servicePort === undefined) return { type, name };
+      return checksEndpoints === true ? { type, name, servicePort, checksEndpoints } : { type, name, servicePort };
+    });
     this.#noteException(unit, host);
+    const checkedUses = holds.length === 0 || usesAfter.length === 0 ? NO_USES : usesAfter;
+    this.#checkedUses.replace(usesBefore, checkedUses);
     if (holds.length === 0) this.#outputs.delete(unit);
-    else this.#outputs.set(unit, { host, holds });
+    else this.#outputs.set(unit, { host, holds, checkedUses });
   }
 
   #noteException(unit: Unit, host: ir.Host | undefined): void {
@@ -275,13 +305,25 @@ export class Translator {
     this.#isListenerStale = false;
   }
 
-  #holdEndpoints(port: ir.ServicePort): void {
-    const draft = this.#loadAssignmentDraft(port);
-    if (!this.#table.hold(this.#table.prepare(draft))) return;
-    this.#portsInUse.set(serviceId(port.namespace, port.service), draft.name, port);
+  /** For a cluster that has come. */
+  #holdEndpoints({ servicePort: port, checksEndpoints }: Held): void {
+    if (port === undefined) return;
+    if (checksEndpoints === true) this.#checkBudget.add(port, () => this.#endpoints(port).length);
+    const name = loadAssignmentName(port);
+    const known = this.#table.get({ type: "loadAssignment", name });
+    if (known !== undefined) {
+      // A thousand clusters may share a thousand endpoints: those are not to be encoded by each.
+      this.#table.hold({ resource: known });
+      return;
+    }
+    this.#table.hold(this.#table.prepare(this.#loadAssignmentDraft(port, this.#endpoints(port))));
+    this.#portsInUse.set(serviceId(port.namespace, port.service), name, port);
   }
 
-  #releaseEndpoints(port: ir.ServicePort): void {
+  /** For a cluster that is gone. */
+  #releaseEndpoints({ servicePort: port, checksEndpoints }: Held): void {
+    if (port === undefined) return;
+    if (checksEndpoints === true) this.#checkBudget.remove(port);
     const name = loadAssignmentName(port);
     if (!this.#table.release({ type: "loadAssignment", name })) return;
     this.#portsInUse.delete(serviceId(port.namespace, port.service), name);
@@ -290,12 +332,26 @@ export class Translator {
   /** The short road: endpoints go from the store into the table without a compilation. */
   #updateEndpoints(service: string): void {
     for (const port of this.#portsInUse.of(service).values()) {
-      this.#table.update(this.#table.prepare(this.#loadAssignmentDraft(port)));
+      const endpoints = this.#endpoints(port);
+      this.#table.update(this.#table.prepare(this.#loadAssignmentDraft(port, endpoints)));
+      this.#checkBudget.setEndpoints(port, endpoints.length);
     }
   }
 
-  #loadAssignmentDraft(port: ir.ServicePort): Draft {
-    return loadAssignmentDraft(compileLoadAssignment(port, this.#store.slices(port.namespace, port.service)));
+  /** More of the endpoints of a port are health-checked than before, or fewer. Then some objects are to be told. */
+  #updateChecks(change: CheckChange): void {
+    const { port } = change;
+    this.#checkedUses.update(change);
+    if (this.#table.get({ type: "loadAssignment", name: loadAssignmentName(port) }) === undefined) return;
+    this.#table.update(this.#table.prepare(this.#loadAssignmentDraft(port, this.#endpoints(port))));
+  }
+
+  #endpoints(port: ir.ServicePort): ir.LoadAssignment["endpoints"] {
+    return compileEndpoints(port, this.#store.slices(port.namespace, port.service));
+  }
+
+  #loadAssignmentDraft(port: ir.ServicePort, endpoints: ir.LoadAssignment["endpoints"]): Draft {
+    return loadAssignmentDraft({ ...port, endpoints, maxChecked: this.#checkBudget.maxChecked(port) });
   }
 
   /** Does one part of the work; if that throws, the others are done all the same. */
@@ -313,7 +369,8 @@ export class Translator {
   #takeStatements(touched: Touched, failures: Failure[]): Pick<Delta, "verdicts" | "ingresses"> {
     const verdicts = new Map<ObjectKey, Verdict | undefined>();
     const ingresses = new Map<ObjectKey, IngressReport | undefined>();
-    for (const key of new Set([...this.#findings.takeChanged(), ...touched.objects])) {
+    const changed = [...this.#findings.takeChanged(), ...this.#checkedUses.takeChanged(), ...touched.objects];
+    for (const key of new Set(changed)) {
       this.#attempt(`status of ${key}`, failures, () => {
         replaceStatement(this.#verdicts, key, this.#verdict(key), verdicts);
         replaceStatement(this.#ingresses, key, this.#ingressReport(key), ingresses);
@@ -335,7 +392,9 @@ export class Translator {
     if (object?.kind !== "IngressRoute") return undefined;
     const about = { key, generation: object.metadata.generation, fqdn: object.virtualHost?.fqdn };
     const found = this.#findings.of(key);
-    if (found !== undefined) return verdictOf(about, { reached: true, problems: found });
+    if (found !== undefined) {
+      return verdictOf(about, { reached: true, problems: [...found, ...this.#checkedUses.problemsOf(key)] });
+    }
     return verdictOf(about, { reached: false, problems: selfProblems(key, object) });
   }
 }

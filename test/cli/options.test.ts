@@ -41,6 +41,7 @@ test("serve has the defaults of the documentation", () => {
       allowLoopbackExternalName: false,
       disablePermitInsecure: false,
       minimumTlsVersion: "1.1",
+      maxHealthCheckConnections: 8192,
       log: { level: "info", format: "text" },
     },
   });

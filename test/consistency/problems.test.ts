@@ -86,6 +86,7 @@ const EXAMPLES: readonly (readonly [Fact, Subject?, string?])[] = [
   [{ code: "RetryCountZero" }, route("/")],
   [{ code: "PerTryTimeoutTooLong", text: "2s" }, route("/")],
   [{ code: "HealthCheckTimeoutTooLong", maxSeconds: 30 }, service("/", "web")],
+  [{ code: "EndpointsNotChecked", namespace: "default", connections: 4096, max: 8192 }, service("/", "web")],
   [
     {
       code: "StrategyUnknown",
