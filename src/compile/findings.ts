@@ -1,5 +1,5 @@
 import type { ObjectKey } from "../api/object-key.ts";
-import type { Problem } from "./problems.ts";
+import { MAX_QUOTED, type Problem } from "./problems.ts";
 
 /** The objects that a compilation reached, each with what is the matter with it: nothing, for most. */
 export class Findings {
@@ -25,7 +25,12 @@ export class Findings {
 /** Of the many objects with which nothing is the matter. */
 const NONE = new Map<string, Problem>();
 
-/** Equal for problems that say the same of the same field. */
+/**
+ * Equal for problems that say the same of the same field. It holds no more of a text than a sentence quotes: each of many
+ * small things that refer to one large text can have a problem, below each host.
+ */
 export function problemId(problem: Problem): string {
-  return JSON.stringify(problem);
+  return JSON.stringify(problem, (_field, value: unknown) =>
+    typeof value === "string" && value.length > MAX_QUOTED ? [value.slice(0, MAX_QUOTED), value.length] : value,
+  );
 }

@@ -229,7 +229,7 @@ export function describe(problem: Problem): string {
 
 /** A status has to fit into an object, whatever its author wrote. */
 const MAX_SENTENCE = 2000;
-const MAX_QUOTED = 300;
+export const MAX_QUOTED = 300;
 
 function describeSubject(subject: Subject): string {
   if (subject.kind === "object") return "";

@@ -1,5 +1,6 @@
 import { namespaceOf, type ObjectKey } from "../api/object-key.ts";
 import { byCodeUnit } from "../api/order.ts";
+import { problemId } from "./findings.ts";
 import { classOf, describe, type Problem } from "./problems.ts";
 
 /** What an IngressRoute is told in its status. */
@@ -64,12 +65,12 @@ const MAX_ALIKE = 10;
 export function inDocumentOrder(problems: Iterable<Problem>): readonly Problem[] {
   const told = new Set<string>();
   const placed = Array.from(problems, (problem): Placed => {
-    return { problem, isOthersDoing: isOthersDoing(problem), tokens: pathTokens(problem.at), text: undefined };
+    return { problem, isOthersDoing: isOthersDoing(problem), tokens: pathTokens(problem.at), id: undefined };
   });
   const sorted = placed.sort(compareProblems).map(({ problem }) => problem);
   const unique = sorted.filter((problem) => {
     if (problem.subject.kind !== "service") return true;
-    const id = JSON.stringify({ ...problem, at: "" });
+    const id = problemId({ ...problem, at: "" });
     const isNew = !told.has(id);
     told.add(id);
     return isNew;
@@ -118,8 +119,8 @@ type Placed = {
   readonly problem: Problem;
   readonly isOthersDoing: boolean;
   readonly tokens: readonly Token[];
-  /** All of the problem; put together when there is nothing else to tell two apart by. */
-  text: string | undefined;
+  /** Put together when there is nothing else to tell two apart by. */
+  id: string | undefined;
 };
 
 /** A place in a list is a number. */
@@ -135,9 +136,9 @@ function compareProblems(a: Placed, b: Placed): number {
   }
   const byClass = byCodeUnit(classOf(a.problem), classOf(b.problem));
   if (byClass !== 0) return byClass;
-  a.text ??= JSON.stringify(a.problem);
-  b.text ??= JSON.stringify(b.problem);
-  return byCodeUnit(a.text, b.text);
+  a.id ??= problemId(a.problem);
+  b.id ??= problemId(b.problem);
+  return byCodeUnit(a.id, b.id);
 }
 
 function pathTokens(path: string): readonly Token[] {

@@ -1,8 +1,11 @@
 import { describe, expect, test } from "vitest";
 import type { ObjectKey } from "../../src/api/object-key.ts";
+import { compileUnit } from "../../src/compile/unit.ts";
 import { digest } from "../../src/controller/digest.ts";
 import { clusterName } from "../../src/envoy/names.ts";
 import type * as ir from "../../src/ir/ir.ts";
+import { Store } from "../../src/store/store.ts";
+import type { Unit } from "../../src/store/view.ts";
 import { translate } from "../../src/translate/translate.ts";
 import { type Translation, Translator } from "../../src/translate/translator.ts";
 import { objects, rootYaml } from "../objects.ts";
@@ -181,6 +184,25 @@ spec: { ports: [${ports.join(", ")}] }
   expect(verdict?.description).toBe(
     'route "/": service "web": the Service has no port 99, only 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009 and 19990 more',
   );
+});
+
+test("what tells problems apart holds none of the large texts that they are about", () => {
+  const name = "x".repeat(1_000_000);
+  const path = `/${"y".repeat(50_000)}`;
+  const routes = numbers(0, 200).map((i) => `{ match: ${path}${i}, services: [{ name: web, port: 80 }] }`);
+  const yaml = `---
+apiVersion: v1
+kind: Service
+metadata: { name: web }
+spec: { type: ExternalName, externalName: ${name}, ports: [{ port: 80 }] }
+`;
+  const store = new Store();
+  store.apply(objects(rootYaml("a", "a.example.com", `[${routes.join(", ")}]`) + yaml));
+  const { findings } = compileUnit("a.example.com" as Unit, store, testOptions({}).compile);
+  const found = [...findings.values()].flatMap((problems) => [...problems]);
+  expect(found.map(([, { code }]) => code)).toEqual(routes.map(() => "ExternalNameInvalid"));
+  const kept = found.reduce((sum, [id]) => sum + id.length, 0);
+  expect(kept).toBeLessThan(routes.length * 1000); // both texts stood in each
 });
 
 test("an annotation that names many ports is read once, not by each route", () => {
