@@ -1,7 +1,7 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Digest } from "../envoy/resource.ts";
 
-const BYTES = 16;
+const HEX_DIGITS = 32;
 
 /** 128 bits of SHA-256: versions and cluster names are compared across replicas and restarts, and tenants choose the input. */
-export const digest: Digest = (data) => createHash("sha256").update(data).digest().toString("hex", 0, BYTES);
+export const digest: Digest = (data) => hash("sha256", data, "hex").slice(0, HEX_DIGITS);

@@ -21,7 +21,8 @@ export type ProgrammedWatchOptions = {
  * has refused a part of it, and when an Envoy is gone that somebody waits for.
  *
  * Hosts that nobody waits for cost nothing. In particular an Envoy that connects is not asked about them: it takes no
- * requests before it has everything, and what it refuses it reports.
+ * requests before it has everything, and what it refuses it reports. Nor is the first Envoy asked as soon as it connects: all
+ * hosts would be looked at while it waits for them, and again when it has them.
  */
 export class ProgrammedWatch {
   readonly #options: ProgrammedWatchOptions;
@@ -31,6 +32,8 @@ export class ProgrammedWatch {
   readonly #waiting = new Map<string, Set<string>>();
   /** Objects of which it was last said that there is no Envoy to ask. */
   readonly #unheard = new Set<ObjectKey>();
+  /** Whether one of them has connected since, which has not said anything yet. */
+  #isExpecting = false;
   readonly #staleHosts = new Set<string>();
   readonly #staleObjects = new Set<ObjectKey>();
   #looks = 0;
@@ -59,19 +62,20 @@ export class ProgrammedWatch {
   report(report: ServerReport): boolean {
     switch (report.kind) {
       case "connected":
-        this.#lookAgainAt(this.#unheard);
-        this.#unheard.clear();
+        this.#isExpecting = this.#unheard.size > 0;
         break;
       case "disconnected":
         for (const host of this.#troubles.keys()) this.#staleHosts.add(host);
         break;
       case "accepted":
+        if (report.type === "scopedRoute") this.hear();
         for (const { name } of report.resources) this.#answered(report.type, name);
         break;
       case "claimed":
         for (const [id, hosts] of this.#waiting) if (id.startsWith(`${report.type} `)) addAll(this.#staleHosts, hosts);
         break;
       case "refused":
+        this.hear();
         this.#answered(report.type, report.name);
         this.#refused(report.type, report.name, report.origins);
         break;
@@ -82,7 +86,25 @@ export class ProgrammedWatch {
       case "bug":
         break;
     }
+    return this.isStale;
+  }
+
+  /** Whether {@link take} has something to do. */
+  get isStale(): boolean {
     return this.#staleHosts.size > 0 || this.#staleObjects.size > 0;
+  }
+
+  /** Whether an Envoy is to be asked about objects that had none, as soon as it has said something. */
+  get isExpecting(): boolean {
+    return this.#isExpecting;
+  }
+
+  /** It has, or has had the time to. */
+  hear(): void {
+    if (!this.#isExpecting) return;
+    this.#isExpecting = false;
+    this.#lookAgainAt(this.#unheard);
+    this.#unheard.clear();
   }
 
   /** What is unsettled about these objects is looked at again, for events that were missed. */
@@ -91,14 +113,18 @@ export class ProgrammedWatch {
     for (const host of this.#troubledHostsOf(object)) this.#staleHosts.add(host);
   }
 
-  /** Objects of which {@link of} may say something else since the last call. */
-  take(): ReadonlySet<ObjectKey> {
+  /**
+   * Objects of which {@link of} may say something else since the last call. It goes on until there is no more to look at, or
+   * its time is over: then {@link isStale} says so.
+   */
+  take(isOver: () => boolean): ReadonlySet<ObjectKey> {
     const objects = new Set(this.#staleObjects);
+    this.#staleObjects.clear();
     for (const host of this.#staleHosts) {
       if (this.#look(host)) addAll(objects, this.#options.hosts.record(host)?.objects ?? []);
+      this.#staleHosts.delete(host);
+      if (isOver()) break;
     }
-    this.#staleHosts.clear();
-    this.#staleObjects.clear();
     return objects;
   }
 
@@ -178,8 +204,10 @@ export class ProgrammedWatch {
   #look(host: string): boolean {
     const before = this.#troubles.get(host) ?? [];
     const isKnown = this.#options.hosts.record(host) !== undefined;
-    if (isKnown) this.#looks++;
-    const troubles = isKnown ? this.#options.now.troubles(host) : [];
+    // Without an Envoy there is nobody in whose way something could stand.
+    const isAsked = isKnown && this.#options.connected() > 0;
+    if (isAsked) this.#looks++;
+    const troubles = isAsked ? this.#options.now.troubles(host) : [];
     if (sameValue(before, troubles)) return false;
     for (const { type, name } of before) {
       const id = idOf(type, name);

@@ -18,6 +18,10 @@ export type StatusesOptions = {
 /** Shortly before a status that waits for Envoys is written without them, and then again and again while it waits. */
 const DOUBT_MS = 900;
 const DOUBT_AGAIN_MS = 10_000;
+/** So long the first Envoy may take to say something. At 10,000 hosts it has all of them after two seconds. */
+const EXPECT_MS = 10_000;
+/** After so long Envoys have their turn: there may be ten thousand statuses to look at. */
+const TURN_MS = 20;
 
 /** What there is to say at this time of the end of a certificate that an object brings. */
 export function expiryOf({ object, fqdn }: Verdict, translator: Translator, nowMs: number): string | undefined {
@@ -39,6 +43,8 @@ export class Statuses {
   readonly #doubts = new Map<ObjectKey, () => void>();
   /** By object: what was last said of its certificate's end. */
   readonly #expiries = new Map<ObjectKey, string>();
+  /** There is an Envoy that has connected and said nothing yet. */
+  #ceaseExpecting: (() => void) | undefined;
   #isStarted = false;
   #flushing: NodeJS.Immediate | undefined;
 
@@ -61,6 +67,8 @@ export class Statuses {
     this.#flushing = undefined;
     for (const cancel of this.#doubts.values()) cancel();
     this.#doubts.clear();
+    this.#ceaseExpecting?.();
+    this.#ceaseExpecting = undefined;
   }
 
   /** A host is served in another way, and these are the objects that have or had a say in it. */
@@ -87,7 +95,18 @@ export class Statuses {
 
   /** What an Envoy has done. */
   report(report: ServerReport): void {
-    if (this.#options.watch.report(report)) this.#flushSoon();
+    const { watch, clock } = this.#options;
+    if (watch.report(report)) this.#flushSoon();
+    if (watch.isExpecting) {
+      this.#ceaseExpecting ??= clock.after(EXPECT_MS, () => {
+        this.#ceaseExpecting = undefined;
+        watch.hear();
+        this.#flushSoon();
+      });
+    } else {
+      this.#ceaseExpecting?.();
+      this.#ceaseExpecting = undefined;
+    }
   }
 
   #flushSoon(): void {
@@ -100,12 +119,14 @@ export class Statuses {
   }
 
   #flush(): void {
-    const { translator, watch, sink } = this.#options;
-    const stale = new Set([...this.#stale, ...watch.take()]);
-    this.#stale.clear();
-    for (const key of stale) this.#tell(key, translator.verdicts().get(key));
-    for (const key of this.#staleIngresses) sink.ingress(key, translator.ingresses().get(key));
-    this.#staleIngresses.clear();
+    const { translator, watch, sink, clock } = this.#options;
+    const startMs = clock.monotonicMs();
+    const isOver = () => clock.monotonicMs() - startMs >= TURN_MS;
+    for (const key of watch.take(isOver)) this.#stale.add(key);
+    // What is said of an object follows from all of its hosts.
+    if (!watch.isStale) work(this.#stale, isOver, (key) => this.#tell(key, translator.verdicts().get(key)));
+    work(this.#staleIngresses, isOver, (key) => sink.ingress(key, translator.ingresses().get(key)));
+    if (watch.isStale || this.#stale.size > 0 || this.#staleIngresses.size > 0) this.#flushSoon();
   }
 
   #tell(key: ObjectKey, verdict: Verdict | undefined): void {
@@ -147,5 +168,14 @@ export class Statuses {
   #trust(key: ObjectKey): void {
     this.#doubts.get(key)?.();
     this.#doubts.delete(key);
+  }
+}
+
+/** Does it for each and takes it out, until time is over. */
+function work<T>(items: Set<T>, isOver: () => boolean, each: (item: T) => void): void {
+  for (const item of items) {
+    if (isOver()) return;
+    items.delete(item);
+    each(item);
   }
 }

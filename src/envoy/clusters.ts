@@ -1,4 +1,4 @@
-import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { anyPack } from "@bufbuild/protobuf/wkt";
 import type { CircuitBreakers_ThresholdsSchema } from "#proto/envoy/config/cluster/v3/circuit_breaker_pb.js";
 import {
@@ -20,6 +20,7 @@ import { HttpProtocolOptionsSchema } from "#proto/envoy/extensions/upstreams/htt
 import { CodecClientType } from "#proto/envoy/type/v3/http_pb.js";
 import type * as ir from "../ir/ir.ts";
 import { edgeCluster, HTTP2_WINDOWS } from "./edge.ts";
+import { encode } from "./encode.ts";
 import { loadAssignmentName, serviceOrigin, UNAVAILABLE_CLUSTER } from "./names.ts";
 import type { Draft } from "./resource.ts";
 
@@ -45,13 +46,14 @@ export function clusterDraft(name: string, cluster: ir.Cluster): Draft {
         servicePort,
         checksEndpoints: cluster.healthCheck !== undefined,
         ...firstCheckOf(cluster),
-        encode: () => encode(name, { ...edsDiscovery(loadAssignment), ...settingsOf(cluster) }),
+        encode: () => encodeCluster(name, { ...edsDiscovery(loadAssignment), ...settingsOf(cluster) }),
       };
     }
     case "dns":
       return {
         ...draft,
-        encode: () => encode(name, { ...dnsDiscovery(name, endpoints.hostname, service.port), ...settingsOf(cluster) }),
+        encode: () =>
+          encodeCluster(name, { ...dnsDiscovery(name, endpoints.hostname, service.port), ...settingsOf(cluster) }),
       };
   }
 }
@@ -73,7 +75,7 @@ export function unavailableClusterDraft(): Draft {
     nameIsContent: true,
     clusters: [],
     origins: [],
-    encode: () => encode(name, discovery),
+    encode: () => encodeCluster(name, discovery),
   };
 }
 
@@ -229,8 +231,8 @@ export function lbEndpoint(address: string, port: number, mayBeChecked: boolean)
 
 type LbEndpointInit = MessageInitShape<typeof LbEndpointSchema>;
 
-function encode(name: string, discovery: ClusterInit): Uint8Array {
-  const cluster = create(ClusterSchema, {
+function encodeCluster(name: string, discovery: ClusterInit): Uint8Array {
+  return encode(ClusterSchema, {
     ...edgeCluster(),
     name,
     connectTimeout: CONNECT_TIMEOUT,
@@ -245,5 +247,4 @@ function encode(name: string, discovery: ClusterInit): Uint8Array {
     },
     ...discovery,
   });
-  return toBinary(ClusterSchema, cluster);
 }

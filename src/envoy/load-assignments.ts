@@ -1,7 +1,7 @@
-import { create, toBinary } from "@bufbuild/protobuf";
 import { ClusterLoadAssignmentSchema } from "#proto/envoy/config/endpoint/v3/endpoint_pb.js";
 import type * as ir from "../ir/ir.ts";
 import { lbEndpoint } from "./clusters.ts";
+import { encode } from "./encode.ts";
 import { loadAssignmentName, serviceOrigin } from "./names.ts";
 import type { Draft } from "./resource.ts";
 
@@ -14,15 +14,13 @@ export function loadAssignmentDraft(assignment: ir.LoadAssignment): Draft {
     nameIsContent: false,
     clusters: [],
     origins: [serviceOrigin(namespace, service)],
-    encode: () => {
-      const message = create(ClusterLoadAssignmentSchema, {
+    encode: () =>
+      encode(ClusterLoadAssignmentSchema, {
         clusterName: name,
         endpoints:
           endpoints.length === 0
             ? []
             : [{ lbEndpoints: endpoints.map(({ address, port }, i) => lbEndpoint(address, port, i < maxChecked)) }],
-      });
-      return toBinary(ClusterLoadAssignmentSchema, message);
-    },
+      }),
   };
 }

@@ -1,10 +1,11 @@
-import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { RouteSchema, VirtualHostSchema } from "#proto/envoy/config/route/v3/route_components_pb.js";
 import { ScopedRouteConfigurationSchema } from "#proto/envoy/config/route/v3/scoped_route_pb.js";
 import type * as ir from "../ir/ir.ts";
 import { clusterDraft, unavailableClusterDraft } from "./clusters.ts";
 import { duration } from "./duration.ts";
 import { RETRY_BUFFER_BYTES, STREAM_IDLE_TIMEOUT_MS } from "./edge.ts";
+import { encode } from "./encode.ts";
 import type { ListenerOptions } from "./listeners.ts";
 import {
   ANSWERS_WEBSOCKETS,
@@ -144,8 +145,8 @@ function scopeDraft(host: ir.Host, { key, virtualHosts, clusters, matchesHosts }
     nameIsContent: false,
     clusters: [...clusters].sort(),
     origins: host.objects,
-    encode: () => {
-      const message = create(ScopedRouteConfigurationSchema, {
+    encode: () =>
+      encode(ScopedRouteConfigurationSchema, {
         name,
         key: { fragments: [{ type: { case: "stringKey", value: key } }] },
         routeConfiguration: {
@@ -156,9 +157,7 @@ function scopeDraft(host: ir.Host, { key, virtualHosts, clusters, matchesHosts }
           // Otherwise Envoy refuses the whole host for one cluster that it refused before.
           validateClusters: false,
         },
-      });
-      return toBinary(ScopedRouteConfigurationSchema, message);
-    },
+      }),
   };
 }
 

@@ -122,7 +122,7 @@ export class Fleet {
 
   /** Looks at what the watch names; returns of how many objects it said something. */
   flush(): number {
-    const objects = new Set([...this.#stale, ...this.watch.take()]);
+    const objects = new Set([...this.#stale, ...this.watch.take(() => false)]);
     this.#stale.clear();
     for (const object of objects) {
       const verdict = this.translator.verdicts().get(object);

@@ -143,3 +143,57 @@ test("after the end nothing is told, and no timer runs", async () => {
   await apply(root("gone"));
   expect([told.length, clock.running]).toEqual([0, 0]);
 });
+
+/** As the server tells of it. */
+function connectFirst(): void {
+  statuses.report({ envoy: { nodeId: "envoy-1", address: "127.0.0.1:1", connectedAt: 0 }, kind: "connected" });
+  fleet.connect(1);
+}
+
+test("the first Envoy is asked when it has the routes, and not as soon as it connects", async () => {
+  statuses.start();
+  await apply(serviceYaml("web") + root("web"));
+  connectFirst();
+  await turns();
+  expect(standings()).toEqual(["unheard"]);
+  fleet.onReport = (report) => statuses.report(report);
+  fleet.settle(1);
+  await turns();
+  expect(standings()).toEqual(["unheard", "settled"]);
+  expect(clock.running).toBe(0);
+});
+
+test("should the first Envoy say nothing, that is told after a while", async () => {
+  statuses.start();
+  await apply(serviceYaml("web") + root("web"));
+  connectFirst();
+  await clock.advance(9_000);
+  expect(standings()).toEqual(["unheard"]);
+  await clock.advance(1_500);
+  expect(standings()).toEqual(["unheard", "pending"]);
+});
+
+test("many are told in turns, and none before all of its hosts were looked at", async () => {
+  fleet.connect(1);
+  fleet.settle(1);
+  statuses.start();
+  const numbers = Array.from({ length: 40 }, (_, i) => i);
+  // A host takes a millisecond to look at, and an object to tell of.
+  let now = 0;
+  clock.monotonicMs = () => now++;
+  statuses.changed(fleet.apply(objects(numbers.map((n) => rootOf(n, "first")).join(""))));
+  await turns();
+  const inFirstTurn = told.length;
+  while (told.length < 40) await turns();
+  expect(inFirstTurn).toBeLessThan(40);
+  expect(new Set(standings())).toEqual(new Set(["pending"]));
+  expect(new Set(told.map(([key]) => key)).size).toBe(40);
+});
+
+function rootOf(number: number, service: string): string {
+  return rootYaml(
+    `root-${number}`,
+    `h${number}.example.com`,
+    `[{ match: /, services: [{ name: ${service}, port: 80 }] }]`,
+  );
+}
