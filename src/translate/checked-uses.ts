@@ -1,5 +1,6 @@
 import { Groups } from "../api/groups.ts";
 import type { ObjectKey } from "../api/object-key.ts";
+import { sameValue } from "../api/same-value.ts";
 import type { CheckedUse } from "../compile/cluster-budget.ts";
 import type { Problem } from "../compile/problems.ts";
 import { inDocumentOrder } from "../compile/verdicts.ts";
@@ -19,8 +20,8 @@ type Curtailed = { readonly namespace: string; readonly connections: number };
  * compilation, because that reads no endpoints.
  */
 export class CheckedUses {
-  /** By the name of a load assignment and by object, by {@link placeId}. */
-  readonly #places = new Groups<string, ObjectKey, Map<string, Place>>();
+  /** By the name of a load assignment and by object: one, for nearly all. */
+  readonly #places = new Groups<string, ObjectKey, Place[]>();
   readonly #curtailed = new Map<string, Curtailed>();
   /** By object: the names of the load assignments of which it is told. */
   readonly #told = new Groups<ObjectKey, string, true>();
@@ -55,7 +56,7 @@ export class CheckedUses {
       const curtailed = this.#curtailed.get(name);
       const places = this.#places.of(name).get(object);
       if (curtailed === undefined || places === undefined) throw new Error(`${object} is told of ${name} for nothing`);
-      return [...places.values()].map(({ use }): Problem => {
+      return places.map(({ use }): Problem => {
         return { ...use, code: "EndpointsNotChecked", ...curtailed, max: this.#max };
       });
     });
@@ -73,10 +74,9 @@ export class CheckedUses {
   }
 
   #add(name: string, use: CheckedUse["use"]): void {
-    const places = this.#places.of(name).get(use.object) ?? new Map<string, Place>();
-    const id = placeId(use);
-    const known = places.get(id);
-    if (known === undefined) places.set(id, { use, count: 1 });
+    const places = this.#places.of(name).get(use.object) ?? [];
+    const known = places.find((place) => isSame(place.use, use));
+    if (known === undefined) places.push({ use, count: 1 });
     else known.count++;
     this.#places.set(name, use.object, places);
     this.#noteChange(name, use.object);
@@ -84,12 +84,11 @@ export class CheckedUses {
 
   #remove(name: string, use: CheckedUse["use"]): void {
     const { object } = use;
-    const id = placeId(use);
-    const places = this.#places.of(name).get(object);
-    const known = places?.get(id);
-    if (places === undefined || known === undefined) throw new Error(`${id} never used ${name}`);
-    if (--known.count === 0) places.delete(id);
-    if (places.size === 0) this.#places.delete(name, object);
+    const places = this.#places.of(name).get(object) ?? [];
+    const known = places.find((place) => isSame(place.use, use));
+    if (known === undefined) throw new Error(`${object} ${use.at} never used ${name}`);
+    if (--known.count === 0) places.splice(places.indexOf(known), 1);
+    if (places.length === 0) this.#places.delete(name, object);
     this.#noteChange(name, object);
   }
 
@@ -102,6 +101,6 @@ export class CheckedUses {
 }
 
 /** An edit may leave the path of a field and change what is told of it, such as the match of its route. */
-function placeId(use: CheckedUse["use"]): string {
-  return JSON.stringify(use);
+function isSame(a: CheckedUse["use"], b: CheckedUse["use"]): boolean {
+  return a.at === b.at && sameValue(a.subject, b.subject);
 }
