@@ -28,8 +28,9 @@ import {
   textFlag,
   UsageError,
 } from "./flags.ts";
-import type { ObjectSource, ServeOptions, XdsTls } from "./serve.ts";
+import type { ObjectSource, ServeOptions } from "./serve.ts";
 import { readWebhook, WEBHOOK_FLAGS } from "./webhook.ts";
+import type { XdsTls } from "./xds-credentials.ts";
 
 /** What decides how objects are translated. */
 export type CoreOptions = Omit<Settings, "envoy">;

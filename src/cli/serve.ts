@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { ServerCredentials } from "@grpc/grpc-js";
 import { Cluster } from "../controller/cluster.ts";
 import { createElection } from "../controller/election.ts";
@@ -14,6 +13,7 @@ import type { LoadBalancer } from "../status/reporter.ts";
 import { exposures } from "./exposures.ts";
 import { withSmallHeap } from "./small-heap.ts";
 import { type RunningWebhook, startWebhook, type WebhookSettings } from "./webhook.ts";
+import { mutualTls, type XdsTls } from "./xds-credentials.ts";
 
 export type ServeOptions = ControllerOptions & { readonly objects: ObjectSource };
 
@@ -46,9 +46,6 @@ export type ControllerOptions = Settings & {
   readonly health?: { readonly address: string; readonly port: number };
   readonly log: LogOptions;
 };
-
-/** Files in PEM: the controller's certificate and key, and the authority whose certificates an Envoy must show. */
-export type XdsTls = { readonly certFile: string; readonly keyFile: string; readonly caFile: string };
 
 /** Serves until it is told to stop. */
 export async function serve(options: ServeOptions): Promise<void> {
@@ -127,7 +124,7 @@ export function startController(
   const { address, port, tls } = options.xds;
   return runController({
     settings: options,
-    xds: { address, port, credentials: tls === undefined ? ServerCredentials.createInsecure() : mutualTls(tls) },
+    xds: { address, port, credentials: tls === undefined ? ServerCredentials.createInsecure() : mutualTls(tls, log) },
     http: options.http,
     ...(options.health && { health: options.health }),
     source,
@@ -135,12 +132,6 @@ export function startController(
     now: Date.now,
     ...more,
   });
-}
-
-/** Only an Envoy with a certificate of the given authority may connect: xDS hands out private keys. */
-export function mutualTls({ certFile, keyFile, caFile }: XdsTls): ServerCredentials {
-  const pair = { cert_chain: readFileSync(certFile), private_key: readFileSync(keyFile) };
-  return ServerCredentials.createSsl(readFileSync(caFile), [pair], true);
 }
 
 /** Resolves to the signal. A second one ends the process at once. */

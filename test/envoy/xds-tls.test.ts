@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { mutualTls } from "../../src/cli/serve.ts";
+import { mutualTls } from "../../src/cli/xds-credentials.ts";
 import { createLog } from "../../src/controller/log.ts";
 import { type RunningController, runController } from "../../src/controller/run.ts";
 import { createAuthority } from "../parts/authority.ts";
@@ -25,16 +25,18 @@ describeWithEnvoy("xDS with mutual TLS", (binary) => {
   };
   const authority = createAuthority("xds");
 
+  const log = createLog({ level: "fatal", format: "text" }, () => {});
+
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), "isoline-xds-"));
-    const credentials = mutualTls(await files("controller", authority));
+    const credentials = mutualTls(await files("controller", authority), log);
     const [httpPort, httpsPort] = [await freePort(), await freePort()];
     running = await runController({
       settings: { ...DEFAULT_SETTINGS, envoy: { ...DEFAULT_SETTINGS.envoy, httpPort, httpsPort } },
       xds: { address: "127.0.0.1", port: 0, credentials },
       http: { address: "127.0.0.1", port: 0 },
       source: (listener) => ({ start: () => listener.synced(), stop: async () => {}, locate: () => undefined }),
-      log: createLog({ level: "fatal", format: "text" }, () => {}),
+      log,
       now: Date.now,
     });
   });
