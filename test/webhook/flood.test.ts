@@ -15,8 +15,8 @@ const BUILT = new URL("../../dist/cli/webhook-thread.js", import.meta.url);
 const [CROWD, STRANGERS] = [220, 450];
 const REVIEWS = 20;
 const SOON_MS = 10_000;
-/** An API server waits for two seconds, and this machine has the strangers to run as well. */
-const IN_TIME_MS = 1_000;
+/** An API server waits no longer. */
+const IN_TIME_MS = 2_000;
 
 const authority = createAuthority("webhook");
 const { certPem, keyPem } = authority.issue({ names: ["127.0.0.1"] });
@@ -126,10 +126,13 @@ test("who has just been answered stays, and who says nothing goes", async () => 
 });
 
 test.each([
-  ["one address", oneAddress],
-  ["many addresses", manyAddresses],
-])("reviews are answered while strangers from %s come back as often as they are turned away", async (_, addressOf) => {
-  for (let i = 0; i < STRANGERS; i++) insist(overTcp, addressOf(i));
-  await eventually(() => turnedAway >= 500, SOON_MS);
-  await expectReviews();
-});
+  ["one address", oneAddress, CROWD],
+  ["many addresses", manyAddresses, STRANGERS],
+])(
+  "reviews are answered while strangers from %s come back as often as they are turned away",
+  async (_, addressOf, count) => {
+    for (let i = 0; i < count; i++) insist(overTcp, addressOf(i));
+    await eventually(() => turnedAway >= 500, SOON_MS);
+    await expectReviews();
+  },
+);
