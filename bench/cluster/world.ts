@@ -86,7 +86,7 @@ function hostAt(index: number): Host {
   return { name: hostName(index), address: podAddress(index) };
 }
 
-export async function createHost(admin: KubeAdmin, host: Host): Promise<void> {
+async function createHost(admin: KubeAdmin, host: Host): Promise<void> {
   const { root, others } = objectsOf(host);
   for (const object of [...others, root]) await admin.create(object);
 }

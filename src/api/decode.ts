@@ -1,3 +1,5 @@
+import { isRecord } from "./is-record.ts";
+
 /**
  * Decoding happens once, at the edge. A decoder reads a raw object field by field through an {@link ObjectReader}; what it
  * cannot read it leaves out and notes, so that one wrong field never hides the rest: a root whose routes are unreadable
@@ -201,10 +203,6 @@ export class ObjectReader {
     this.fault(key, `must be ${expected}, not ${nameOf(value)}`);
     return undefined;
   }
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** Names the kind of a value without its contents: the value may be secret, or a megabyte. */

@@ -30,17 +30,17 @@ export class EnvoyUnavailable extends Error {
 }
 
 /** The Envoy that the user named does not run or is too old. */
-export class EnvoyUnusable extends EnvoyUnavailable {
+class EnvoyUnusable extends EnvoyUnavailable {
   override readonly name: string = "EnvoyUnusable";
 }
 
 /** Envoy is fetched with Python's pip, which this machine does not have. */
-export class PythonMissing extends EnvoyUnavailable {
+class PythonMissing extends EnvoyUnavailable {
   override readonly name: string = "PythonMissing";
 }
 
 /** The package registry is not reachable, or does not have an Envoy for this machine. */
-export class EnvoyNotFetched extends EnvoyUnavailable {
+class EnvoyNotFetched extends EnvoyUnavailable {
   override readonly name: string = "EnvoyNotFetched";
 }
 

@@ -98,7 +98,7 @@ export function parseSecretName(secretName: string, ownNamespace: string): Secre
 }
 
 /** A delegation that could not be read in full lets nobody use anything: what is missing may have narrowed it. */
-export function mayUse(namespace: string, secret: SecretReference, view: View): boolean {
+function mayUse(namespace: string, secret: SecretReference, view: View): boolean {
   if (namespace === secret.namespace) return true;
   return view
     .certificateDelegations(secret.namespace)

@@ -106,7 +106,7 @@ export class ProgrammedNow {
 }
 
 /** The hosts whose resources decide whether an object is programmed. */
-export function concernedHosts(verdict: Verdict, hosts: ObjectHosts): readonly string[] {
+function concernedHosts(verdict: Verdict, hosts: ObjectHosts): readonly string[] {
   const isConcerned = concern(verdict);
   return [...hosts.of(verdict.object)].filter(([, serves]) => isConcerned(serves)).map(([host]) => host);
 }

@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { byCodeUnit } from "../api/order.ts";
 
 /** Parsing takes up to a hundred times the memory of the text, and about half a second for a MiB, in which nothing else goes on. */
-export const MAX_FILE_BYTES: number = 8 * 1024 * 1024;
+const MAX_FILE_BYTES = 8 * 1024 * 1024;
 
 /** The look of a file without its contents: as long as the signature stays, so do the contents. */
 export type ListedFile =

@@ -1,3 +1,4 @@
+import { isRecord } from "../api/is-record.ts";
 import { type ApiObject, KINDS, type Kind } from "../api/kinds.ts";
 import { isName, isNamespace } from "../api/names.ts";
 import { type ObjectKey, objectKey } from "../api/object-key.ts";
@@ -194,8 +195,4 @@ function placeIn(file: string, { line, column }: LineColumn): Place {
 
 function shown(name: string): string {
   return JSON.stringify(name.length > 80 ? `${name.slice(0, 80)}…` : name);
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

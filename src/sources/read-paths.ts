@@ -16,7 +16,7 @@ export type ReadObjects = {
   readonly missing: readonly { readonly path: string; readonly why: string }[];
 };
 
-export const STDIN_NAME = "(stdin)";
+const STDIN_NAME = "(stdin)";
 
 /** Reads manifests once. */
 export async function readPaths(paths: readonly string[], stdin: Uint8Array | undefined): Promise<ReadObjects> {

@@ -1,6 +1,7 @@
+import { isRecord } from "../api/is-record.ts";
 import { sameValue } from "../api/same-value.ts";
 import type { Condition } from "../compile/conditions.ts";
-import { isRecord, timeText } from "./read.ts";
+import { timeText } from "./read.ts";
 import { shared } from "./shared-text.ts";
 import type { IngressRouteWish } from "./wish.ts";
 

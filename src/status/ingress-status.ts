@@ -1,7 +1,7 @@
 import { isIpv4, parseIpv6 } from "../api/ip-address.ts";
+import { isRecord } from "../api/is-record.ts";
 import { sameValue } from "../api/same-value.ts";
 import type { Decision } from "./ingress-route-status.ts";
-import { isRecord } from "./read.ts";
 import type { Address, IngressWish } from "./wish.ts";
 
 /** The addresses in the status of an Ingress, or of a Service: both have the same form. Undefined when it has another. */

@@ -1,8 +1,8 @@
+import { isRecord } from "../api/is-record.ts";
 import { KINDS } from "../api/kinds.ts";
 import type { ObjectKey } from "../api/object-key.ts";
 import type { KubeClient } from "../kube/client.ts";
 import { resourcePath } from "../kube/resource-path.ts";
-import { isRecord } from "./read.ts";
 import { readStatus, type SeenObject } from "./seen-object.ts";
 
 const TIMEOUT_MS = 10_000;

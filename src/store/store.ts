@@ -148,7 +148,7 @@ export function delegationsFact(namespace: string): Fact {
 }
 
 /** The host that a root claims, or the root's own name when it names no usable host; undefined for what is not a root. */
-export function unitOf(key: ObjectKey, ingressRoute: IngressRoute): Unit | undefined {
+function unitOf(key: ObjectKey, ingressRoute: IngressRoute): Unit | undefined {
   if (ingressRoute.virtualHost === undefined) return undefined;
   const { fqdn } = ingressRoute.virtualHost;
   // A host name holds no slash, so the two cannot meet.
@@ -159,7 +159,7 @@ export function unitOf(key: ObjectKey, ingressRoute: IngressRoute): Unit | undef
 const ANY_HOST = "*" as string as Unit;
 
 /** The hosts that an Ingress has a say in; its own name when there are none. */
-export function unitsOfIngress(key: ObjectKey, { rules, defaultBackend, notes }: Ingress): ReadonlySet<Unit> {
+function unitsOfIngress(key: ObjectKey, { rules, defaultBackend, notes }: Ingress): ReadonlySet<Unit> {
   const units = new Set<Unit>();
   for (const { host } of rules) {
     const name = ingressHost(host);

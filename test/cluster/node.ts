@@ -19,7 +19,7 @@ import { startForwarder, type Target } from "./balancer.ts";
 const run = promisify(execFile);
 
 /** The address of the API server in every cluster with these addresses of Services. */
-export const API_SERVER_ADDRESS = "10.96.0.1";
+const API_SERVER_ADDRESS = "10.96.0.1";
 const SERVICE_ACCOUNT = "/run/secrets/kubernetes.io/serviceaccount";
 const READY_MS = 30_000;
 

@@ -5,9 +5,10 @@ import { readDer } from "../../src/controller/der.ts";
 import { readAnyKeyPair, readCaBundle, readKeyPair } from "../../src/controller/key-pairs.ts";
 import { readUsualKeyPair } from "../../src/controller/usual-key-pairs.ts";
 import { createAuthority, ecKey, rsaKey } from "../parts/authority.ts";
-import { damaged, mulberry, reshaped } from "../parts/damage.ts";
+import { damaged, reshaped } from "../parts/damage.ts";
 import * as der from "../parts/der.ts";
 import { oddBundles, oddPairs } from "../parts/odd-certificates.ts";
+import { mulberry } from "../parts/random.ts";
 
 type Pem = { readonly certPem: string; readonly keyPem: string };
 

@@ -3,8 +3,9 @@ import { expect, test } from "vitest";
 import { SecretText } from "../../src/api/secret-text.ts";
 import { readCaBundle, readKeyPair } from "../../src/controller/key-pairs.ts";
 import { createAuthority, ecKey, rsaKey } from "../parts/authority.ts";
-import { damaged, mulberry, reshaped } from "../parts/damage.ts";
+import { damaged, reshaped } from "../parts/damage.ts";
 import { oddBundles, oddPairs } from "../parts/odd-certificates.ts";
+import { mulberry } from "../parts/random.ts";
 import { type Candidate, refusedByEnvoy } from "./certificate-refusals.ts";
 import { describeWithEnvoy } from "./suite.ts";
 

@@ -248,6 +248,7 @@ describe("a watch", () => {
   });
 
   test("lives as long as something comes", async () => {
+    // In all longer than it may be idle, in parts far shorter: only time that passes can show the difference.
     answer = async (response) => {
       for (let i = 0; i < 10; i++) {
         response.write(" ");

@@ -177,10 +177,6 @@ export class Replica {
     return !this.#isCrashed && this.elector.isLeading;
   }
 
-  get isCrashed(): boolean {
-    return this.#isCrashed;
-  }
-
   /** Nothing happens in it any more; what it has sent is under way. */
   crash(): void {
     this.#isCrashed = true;

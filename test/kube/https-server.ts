@@ -25,7 +25,7 @@ export type HttpsServer = Listening & {
 };
 
 export const AUTHORITY: Authority = createAuthority("Cluster CA");
-export const SERVER: Identity = AUTHORITY.issue({ names: ["127.0.0.1"] });
+const SERVER: Identity = AUTHORITY.issue({ names: ["127.0.0.1"] });
 
 /** An HTTPS server on the loopback that answers as it is told. */
 export async function startHttpsServer(

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ELECTION_TIMINGS, type ElectionTimings, type Need } from "../../src/kube/lease.ts";
 import { ModelLeases, Replica, Timeline } from "../kube/election-world.ts";
+import { mulberry } from "../parts/random.ts";
 import { RUNS, SEEDS } from "./worlds.ts";
 
 /** One of the replicas, or whichever leads at that time. */
@@ -117,7 +118,7 @@ class Cluster {
 
   constructor(story: Story) {
     this.#story = story;
-    this.#random = randomFrom(story.chance);
+    this.#random = mulberry(story.chance);
     if (story.beginning === "a free Lease") this.#leases.put({ metadata: {} });
     this.#replicas = [0, 1, 2].map((slot) => this.#start(slot));
   }
@@ -221,14 +222,4 @@ class Cluster {
     const names = [...leaders].map(({ identity }) => identity).join(" and ");
     throw new Error(`${names} lead at ${Math.round(this.#timeline.nowMs)} ms`);
   }
-}
-
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

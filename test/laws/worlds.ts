@@ -172,7 +172,7 @@ const servicePorts = fc.constantFrom<unknown[]>(
   "none",
 );
 
-export const kubeService: fc.Arbitrary<RawObject> = fc
+const kubeService: fc.Arbitrary<RawObject> = fc
   .tuple(
     namespace,
     fc.constantFrom(...SERVICES),
@@ -200,7 +200,7 @@ const endpoint = mostly(
   wrong,
 );
 
-export const endpointSlice: fc.Arbitrary<RawObject> = fc
+const endpointSlice: fc.Arbitrary<RawObject> = fc
   .tuple(
     namespace,
     fc.constantFrom("e1", "e2"),
@@ -277,7 +277,7 @@ export const ingress: fc.Arbitrary<RawObject> = fc
     spec: { rules, ...rest, ...ingressClassName, ...tls },
   }));
 
-export const ingressClass: fc.Arbitrary<RawObject> = fc
+const ingressClass: fc.Arbitrary<RawObject> = fc
   .tuple(fc.constantFrom("public", "contour"), fc.constantFrom("projectcontour.io/ingress-controller", "other"))
   .map(([name, controller]) => ({
     kind: "IngressClass",

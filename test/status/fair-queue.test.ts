@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { FairQueue } from "../../src/status/fair-queue.ts";
+import { SEEDS } from "../laws/worlds.ts";
 
 const INTERVAL_MS = 1000;
 const TICK_MS = INTERVAL_MS / 10;
@@ -75,7 +76,6 @@ test("what is remembered of a key is forgotten once it has all of its burst agai
 
 // ---- the law
 
-const SEEDS = [1, 2, 3, 20_260_101, ...(process.env.SEED ? [Number(process.env.SEED)] : [])];
 const RUNS = Number(process.env.RUNS ?? 500);
 
 type Step =

@@ -5,6 +5,7 @@ import type { Condition } from "../../src/compile/conditions.ts";
 import { MAX_CONDITIONS } from "../../src/status/ingress-route-status.ts";
 import { type IngressRouteWish, MAX_TEXT_LENGTH, type Standing } from "../../src/status/wish.ts";
 import { StatusWriter, type StatusWriterOptions, WRITER_DEFAULTS, type WriteReport } from "../../src/status/writer.ts";
+import { SEEDS } from "../laws/worlds.ts";
 import { FakeApi, FakeClock, type Fate, record, refusal, turns } from "./fakes.ts";
 
 const WEB = objectKey("IngressRoute", "default", "web");
@@ -781,7 +782,6 @@ test("the addresses of an Ingress are written to its status", async () => {
 
 // ---- the law
 
-const SEEDS = [1, 2, 3, 20_260_101, ...(process.env.SEED ? [Number(process.env.SEED)] : [])];
 const RUNS = Number(process.env.RUNS ?? 300);
 
 const KEYS = ["a", "b", "c"].map((name) => objectKey("IngressRoute", "n", name));

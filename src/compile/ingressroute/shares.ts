@@ -55,7 +55,7 @@ function clusterPolicies(service: Service, byDefault: HealthCheck | undefined): 
  * None given: even. Some given: the others get nothing. A sum of zero would serve nobody, and Envoy refuses it, so it is
  * even too; which also gives everything to a service that is alone.
  */
-export function effectiveWeights(weights: readonly (number | undefined)[]): readonly number[] {
+function effectiveWeights(weights: readonly (number | undefined)[]): readonly number[] {
   const given = weights.map((weight) => Math.max(weight ?? 0, 0));
   return given.every((weight) => weight === 0) ? given.map(() => 1) : given;
 }
