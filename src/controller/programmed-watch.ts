@@ -21,7 +21,7 @@ export type ProgrammedWatchOptions = {
  * has refused a part of it, and when an Envoy is gone that somebody waits for.
  *
  * Hosts that nobody waits for cost nothing. In particular an Envoy that connects is not asked about them: it takes no
- * requests before it has everything, and what it refuses it reports. Nor is the first Envoy asked as soon as it connects: all
+ * requests before it has everything, and what it refuses it reports. Nor does the first Envoy count as soon as it connects: all
  * hosts would be looked at while it waits for them, and again when it has them.
  */
 export class ProgrammedWatch {
@@ -32,8 +32,8 @@ export class ProgrammedWatch {
   readonly #waiting = new Map<string, Set<string>>();
   /** Objects of which it was last said that there is no Envoy to ask. */
   readonly #unheard = new Set<ObjectKey>();
-  /** Whether one of them has connected since, which has not said anything yet. */
-  #isExpecting = false;
+  /** Whether an Envoy that is connected has said anything of routes, or has had the time to. */
+  #isHeard = false;
   readonly #staleHosts = new Set<string>();
   readonly #staleObjects = new Set<ObjectKey>();
   #looks = 0;
@@ -62,9 +62,9 @@ export class ProgrammedWatch {
   report(report: ServerReport): boolean {
     switch (report.kind) {
       case "connected":
-        this.#isExpecting = this.#unheard.size > 0;
         break;
       case "disconnected":
+        if (this.#options.connected() === 0) this.#isHeard = false;
         for (const host of this.#troubles.keys()) this.#staleHosts.add(host);
         break;
       case "accepted":
@@ -72,6 +72,7 @@ export class ProgrammedWatch {
         for (const { name } of report.resources) this.#answered(report.type, name);
         break;
       case "claimed":
+        if (report.type === "scopedRoute") this.hear();
         for (const [id, hosts] of this.#waiting) if (id.startsWith(`${report.type} `)) addAll(this.#staleHosts, hosts);
         break;
       case "refused":
@@ -94,15 +95,15 @@ export class ProgrammedWatch {
     return this.#staleHosts.size > 0 || this.#staleObjects.size > 0;
   }
 
-  /** Whether an Envoy is to be asked about objects that had none, as soon as it has said something. */
+  /** Whether there are Envoys of which none has said anything yet. */
   get isExpecting(): boolean {
-    return this.#isExpecting;
+    return !this.#isHeard && this.#options.connected() > 0;
   }
 
-  /** It has, or has had the time to. */
+  /** One has, or has had the time to. */
   hear(): void {
-    if (!this.#isExpecting) return;
-    this.#isExpecting = false;
+    if (this.#isHeard) return;
+    this.#isHeard = true;
     this.#lookAgainAt(this.#unheard);
     this.#unheard.clear();
   }
@@ -133,7 +134,7 @@ export class ProgrammedWatch {
     const { object } = verdict;
     const isConcerned = concern(verdict);
     const hosts = this.#options.hosts.of(object);
-    const connected = this.#options.connected();
+    const connected = this.#asked;
     const isServed = some(hosts.values(), isConcerned);
     if (isServed && connected === 0) this.#unheard.add(object);
     else this.#unheard.delete(object);
@@ -141,6 +142,11 @@ export class ProgrammedWatch {
       .filter((host) => isConcerned(hosts.get(host) === true))
       .map((host) => [host, this.#troubles.get(host) ?? []] as const);
     return programmedOf(verdict, { isServed, connected, troubles });
+  }
+
+  /** How many Envoys there are to ask. */
+  get #asked(): number {
+    return this.#isHeard ? this.#options.connected() : 0;
   }
 
   /** The object is gone. */
@@ -205,7 +211,7 @@ export class ProgrammedWatch {
     const before = this.#troubles.get(host) ?? [];
     const isKnown = this.#options.hosts.record(host) !== undefined;
     // Without an Envoy there is nobody in whose way something could stand.
-    const isAsked = isKnown && this.#options.connected() > 0;
+    const isAsked = isKnown && this.#asked > 0;
     if (isAsked) this.#looks++;
     const troubles = isAsked ? this.#options.now.troubles(host) : [];
     if (sameValue(before, troubles)) return false;

@@ -143,7 +143,7 @@ export function programmedOf(
     return { condition: condition({ status: "False", reason: "NotServed", message }), standing: "settled" };
   }
   if (connected === 0) {
-    const message = "no Envoy is connected";
+    const message = "no Envoy is connected that has routes";
     return { condition: condition({ status: "Unknown", reason: "NoEnvoy", message }), standing: "unheard" };
   }
   const namespace = namespaceOf(verdict.object);

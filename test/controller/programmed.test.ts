@@ -293,7 +293,7 @@ describe("the work of a change among many hosts", () => {
     fleet.disconnect(1);
     fleet.apply(objects(rootYaml("new", "new.example.com", route("web"))));
     fleet.flush();
-    expect(messageOf(fleet, "new")).toBe("no Envoy is connected");
+    expect(messageOf(fleet, "new")).toBe("no Envoy is connected that has routes");
     // What did not change keeps what was said of it.
     expect(messageOf(fleet, "r7")).toBe("accepted by every connected Envoy");
     const { looks } = workOf(fleet, () => {

@@ -59,8 +59,7 @@ test("nothing is told before everything has been read, then everything once", as
 });
 
 test("what happens in one turn is told once, and what an Envoy answers when it does", async () => {
-  fleet.connect(1);
-  fleet.settle(1);
+  connectEarlier();
   statuses.start();
   await turns();
   fleet.apply([]);
@@ -77,8 +76,7 @@ test("what happens in one turn is told once, and what an Envoy answers when it d
 });
 
 test("an answer that was missed is found out before the status is written without it", async () => {
-  fleet.connect(1);
-  fleet.settle(1);
+  connectEarlier();
   statuses.start();
   await apply(serviceYaml("web") + root("web"));
   expect(standings()).toEqual(["pending"]);
@@ -144,10 +142,17 @@ test("after the end nothing is told, and no timer runs", async () => {
   expect([told.length, clock.running]).toEqual([0, 0]);
 });
 
+/** One that has had everything for a while. */
+function connectEarlier(): void {
+  fleet.connect(1);
+  fleet.settle(1);
+  fleet.watch.hear();
+}
+
 /** As the server tells of it. */
 function connectFirst(): void {
-  statuses.report({ envoy: { nodeId: "envoy-1", address: "127.0.0.1:1", connectedAt: 0 }, kind: "connected" });
   fleet.connect(1);
+  statuses.report({ envoy: { nodeId: "envoy-1", address: "127.0.0.1:1", connectedAt: 0 }, kind: "connected" });
 }
 
 test("the first Envoy is asked when it has the routes, and not as soon as it connects", async () => {
@@ -174,8 +179,7 @@ test("should the first Envoy say nothing, that is told after a while", async () 
 });
 
 test("many are told in turns, and none before all of its hosts were looked at", async () => {
-  fleet.connect(1);
-  fleet.settle(1);
+  connectEarlier();
   statuses.start();
   const numbers = Array.from({ length: 40 }, (_, i) => i);
   // A host takes a millisecond to look at, and an object to tell of.

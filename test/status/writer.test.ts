@@ -21,7 +21,7 @@ type Said = {
 const ACCEPTED = { status: "True", reason: "Accepted", message: "accepted by every connected Envoy" } as const;
 const PENDING = { status: "False", reason: "Pending", message: "not yet accepted by a" } as const;
 const REFUSED = { status: "False", reason: "Refused", message: "Envoy a refused it" } as const;
-const NO_ENVOY = { status: "Unknown", reason: "NoEnvoy", message: "no Envoy is connected" } as const;
+const NO_ENVOY = { status: "Unknown", reason: "NoEnvoy", message: "no Envoy is connected that has routes" } as const;
 
 const BY_STANDING = { settled: ACCEPTED, pending: PENDING, refused: REFUSED, unheard: NO_ENVOY } as const;
 
