@@ -52,7 +52,12 @@ test("/api/ingressroutes tells the status of each", async () => {
   );
   listener.synced();
   const description = "spec.routes: at least one route is needed";
-  const unknown = { type: "Programmed", status: "Unknown", reason: "NoEnvoy", message: "no Envoy is connected that has routes" };
+  const unknown = {
+    type: "Programmed",
+    status: "Unknown",
+    reason: "NoEnvoy",
+    message: "no Envoy is connected that has routes",
+  };
   const notServed = {
     type: "Programmed",
     status: "False",
