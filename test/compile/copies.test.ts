@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import type { ObjectKey } from "../../src/api/object-key.ts";
 import { compileUnit } from "../../src/compile/unit.ts";
 import { digest } from "../../src/controller/digest.ts";
@@ -214,9 +214,11 @@ metadata: { name: web, annotations: { contour.heptio.com/upstream-protocol.tls: 
 spec: { ports: [{ port: 80 }] }
 `;
   const batch = objects(rootYaml("a", "a.example.com", `[${routes.join(", ")}]`) + yaml);
-  const begin = performance.now();
+  const split = vi.spyOn(String.prototype, "split");
   const [host] = translate(batch, testOptions({})).hosts;
-  expect(performance.now() - begin).toBeLessThan(5000); // it was 10 s and more
+  const readings = split.mock.contexts.filter((text) => String(text).length > 200_000);
+  split.mockRestore();
+  expect(readings).toHaveLength(1);
   const shares = host?.routes.flatMap(({ action }) => (action.kind === "forward" ? action.shares : []));
   expect(shares?.every(({ cluster }) => cluster?.tls !== undefined)).toBe(true);
 });
@@ -304,7 +306,7 @@ spec: { ports: [{ port: 80 }] }
     expect(problemsOf(translate(objects(services.join("") + root), testOptions({})))).toEqual([]);
   });
 
-  test("24,000 uses in one object make a thousand clusters, soon, and one problem", () => {
+  test("24,000 uses in one object make a thousand clusters and one problem, and no other is encoded", () => {
     const routes = numbers(0, 2000).map((i) => {
       return {
         match: `/r${i}`,
@@ -312,9 +314,11 @@ spec: { ports: [{ port: 80 }] }
       };
     });
     const batch = objects(rootYaml("shop", "a.example.com", JSON.stringify(routes)) + WEB);
-    const begin = performance.now();
-    const translation = translate(batch, testOptions({}));
-    expect(performance.now() - begin).toBeLessThan(5000);
+    const translator = new Translator(testOptions({}));
+    translator.apply(batch);
+    const translation = translator.current();
+    // With two listeners, the scope, a load assignment and the cluster that is empty.
+    expect(translator.work().resourcesEncoded).toBe(MAX + 5);
     expect(clustersOf(translation)).toBe(MAX);
     expect(problemsOf(translation)).toEqual([
       {
