@@ -5,7 +5,7 @@ import type { SourceListener } from "../sources/source.ts";
 /** By so many percent the heap may grow between two collections. V8 itself would let it grow to four times its size. */
 const GROWTH = { start: 40, later: 15 };
 /** After everything has been read, Envoys take some seconds to be sent it all. */
-const START_MS = 10_000;
+const START_MS = 4_000;
 
 /**
  * Keeps the memory of a process small that does most of its work at its start: nearly all that it allocates then is garbage
