@@ -7,6 +7,7 @@ import { type Delta, type IngressReport, type TranslateOptions, Translator } fro
 import type { Cache } from "../xds/cache.ts";
 import { type BoundedLog, objectLog } from "./bounded-log.ts";
 import { ChangeQueue } from "./change-queue.ts";
+import { envoyMs } from "./envoy-work.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import type { Logger } from "./log.ts";
 import { Telemetry } from "./telemetry.ts";
@@ -33,7 +34,7 @@ type Application = {
   readonly changes: readonly ObjectChange[];
   readonly steps: Generator<undefined, Delta>;
   readonly end: () => void;
-  /** The time it has taken, without that of others in between. */
+  /** The time it has taken, without that of others in between, and what it will take in an Envoy. */
   tookMs: number;
 };
 
@@ -161,13 +162,15 @@ export class Controller {
   }
 
   /** One step; returns whether it was the last. */
-  #advance({ steps, end }: Application): boolean {
+  #advance(application: Application): boolean {
+    const { steps, end } = application;
     let delta: Delta;
     try {
       const { done, value } = steps.next();
       if (!done) return false;
       delta = value;
       this.#options.cache.apply(delta.resources);
+      application.tookMs += envoyMs(delta.resources, this.#options.cache);
     } catch (err) {
       this.telemetry.bugs.inc();
       this.#options.log.error({ err }, "a bug in Isoline: what is served stays as it was before these changes");

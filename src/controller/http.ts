@@ -26,8 +26,8 @@ type Pages = ReadonlyMap<string, () => Answer | Promise<Answer>>;
 
 /** Probes and scrapes take no longer, nor do they come back on the same connection within a moment. */
 const HEALTH_TIMEOUTS = {
-  headersTimeout: 2_000,
-  requestTimeout: 2_000,
+  headersTimeout: 3_000,
+  requestTimeout: 3_000,
   keepAliveTimeout: 1_000,
   connectionsCheckingInterval: 1_000,
 };

@@ -130,7 +130,7 @@ export class Translator {
   }
 
   /**
-   * The same, with a stop after each host for whoever has something else to do meanwhile. Until the end, {@link host} and
+   * The same, with a stop after each host, port and object for whoever has something else to do meanwhile. Until the end, {@link host} and
    * its like tell of some hosts what is new and of others what was before, and nothing else may be applied.
    */
   *steps(changes: Iterable<ObjectChange>): Generator<undefined, Delta> {
@@ -145,7 +145,10 @@ export class Translator {
     const failures: Failure[] = [];
     // Before the units: a port that they begin to use is made from the new endpoints anyway.
     for (const service of touched.endpoints) {
-      this.#attempt(`endpoints of ${service}`, failures, () => this.#updateEndpoints(service));
+      for (const [name, port] of this.#portsInUse.of(service)) {
+        this.#attempt(`endpoints of ${name}`, failures, () => this.#updateEndpoints(port));
+        yield;
+      }
     }
     for (const unit of [...stale].sort(byCodeUnit)) {
       this.#attempt(unit, failures, () => this.#recompile(unit));
@@ -161,7 +164,8 @@ export class Translator {
     const resources = this.#table.takeChanges();
     const hosts = this.#changedHosts;
     this.#changedHosts = new Set();
-    return { resources, hosts, ...this.#takeStatements(touched, failures), failures };
+    const statements = yield* this.#takeStatements(touched, failures);
+    return { resources, hosts, ...statements, failures };
   }
 
   current(): Translation {
@@ -330,12 +334,10 @@ export class Translator {
   }
 
   /** The short road: endpoints go from the store into the table without a compilation. */
-  #updateEndpoints(service: string): void {
-    for (const port of this.#portsInUse.of(service).values()) {
-      const endpoints = this.#endpoints(port);
-      this.#table.update(this.#table.prepare(this.#loadAssignmentDraft(port, endpoints)));
-      this.#checkBudget.setEndpoints(port, endpoints.length);
-    }
+  #updateEndpoints(port: ir.ServicePort): void {
+    const endpoints = this.#endpoints(port);
+    this.#table.update(this.#table.prepare(this.#loadAssignmentDraft(port, endpoints)));
+    this.#checkBudget.setEndpoints(port, endpoints.length);
   }
 
   /** More of the endpoints of a port are health-checked than before, or fewer. Then some objects are to be told. */
@@ -366,7 +368,7 @@ export class Translator {
   }
 
   /** What is to be said of objects, as far as it is different now. */
-  #takeStatements(touched: Touched, failures: Failure[]): Pick<Delta, "verdicts" | "ingresses"> {
+  *#takeStatements(touched: Touched, failures: Failure[]): Generator<undefined, Pick<Delta, "verdicts" | "ingresses">> {
     const verdicts = new Map<ObjectKey, Verdict | undefined>();
     const ingresses = new Map<ObjectKey, IngressReport | undefined>();
     const changed = [...this.#findings.takeChanged(), ...this.#checkedUses.takeChanged(), ...touched.objects];
@@ -375,6 +377,7 @@ export class Translator {
         replaceStatement(this.#verdicts, key, this.#verdict(key), verdicts);
         replaceStatement(this.#ingresses, key, this.#ingressReport(key), ingresses);
       });
+      yield;
     }
     return { verdicts, ingresses };
   }
