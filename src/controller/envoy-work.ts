@@ -6,7 +6,7 @@ import type { Cache, ResourceChanges } from "../xds/cache.ts";
  * 16 clusters of 1,000 checked endpoints at a time, an Envoy is held up for somewhat less than a second.
  */
 const CLUSTER_MS = 0.1;
-const ENDPOINT_MS = 0.05;
+const ENDPOINT_MS = 0.1;
 /** An endpoint in a load assignment: an address, a port, and what is around them. */
 const ENDPOINT_BYTES = 28;
 
