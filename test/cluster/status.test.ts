@@ -320,6 +320,8 @@ test("whoever leads next writes nothing that is there, and repeats no Event", as
   expect(writes()).toEqual([200]);
   await admin.apply(service());
   await becomes("shop", "valid");
+  // It is there before the proxy has passed on the answer.
+  await eventually(() => writes().length > 1, SOON_MS);
   expect(writes()).toEqual([200, 200]);
 });
 
