@@ -58,6 +58,7 @@ export class Statuses {
     const { translator } = this.#options;
     for (const key of translator.verdicts().keys()) this.#stale.add(key);
     for (const key of translator.ingresses().keys()) this.#staleIngresses.add(key);
+    this.#expect();
     this.#flushSoon();
   }
 
@@ -67,8 +68,7 @@ export class Statuses {
     this.#flushing = undefined;
     for (const cancel of this.#doubts.values()) cancel();
     this.#doubts.clear();
-    this.#ceaseExpecting?.();
-    this.#ceaseExpecting = undefined;
+    this.#expect();
   }
 
   /** A host is served in another way, and these are the objects that have or had a say in it. */
@@ -95,18 +95,23 @@ export class Statuses {
 
   /** What an Envoy has done. */
   report(report: ServerReport): void {
+    if (this.#options.watch.report(report)) this.#flushSoon();
+    this.#expect();
+  }
+
+  /** Nobody waits for ever for the first Envoy to say something. */
+  #expect(): void {
     const { watch, clock } = this.#options;
-    if (watch.report(report)) this.#flushSoon();
-    if (watch.isExpecting) {
-      this.#ceaseExpecting ??= clock.after(EXPECT_MS, () => {
-        this.#ceaseExpecting = undefined;
-        watch.hear();
-        this.#flushSoon();
-      });
-    } else {
+    if (!this.#isStarted || !watch.isExpecting) {
       this.#ceaseExpecting?.();
       this.#ceaseExpecting = undefined;
+      return;
     }
+    this.#ceaseExpecting ??= clock.after(EXPECT_MS, () => {
+      this.#ceaseExpecting = undefined;
+      watch.hear();
+      this.#flushSoon();
+    });
   }
 
   #flushSoon(): void {

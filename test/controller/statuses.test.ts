@@ -178,6 +178,17 @@ test("should the first Envoy say nothing, that is told after a while", async () 
   expect(standings()).toEqual(["unheard", "pending"]);
 });
 
+test("an Envoy that was there before everything had been read is waited for from then on, and not after the end", async () => {
+  connectFirst();
+  expect(clock.running).toBe(0);
+  statuses.start();
+  await apply(serviceYaml("web") + root("web"));
+  expect(clock.running).toBe(1);
+  statuses.stop();
+  connectFirst();
+  expect(clock.running).toBe(0);
+});
+
 test("many are told in turns, and none before all of its hosts were looked at", async () => {
   connectEarlier();
   statuses.start();
