@@ -118,10 +118,10 @@ function valueWriter(field: DescField): Member["write"] | undefined {
 
 function scalarWriter(
   number: number,
-  isEnum: DescEnum | undefined,
+  enumeration: DescEnum | undefined,
   scalar: ScalarType | undefined,
 ): Member["write"] | undefined {
-  if (isEnum !== undefined) return (writer, value) => writer.tag(number, WireType.Varint).int32(Number(value));
+  if (enumeration !== undefined) return (writer, value) => writer.tag(number, WireType.Varint).int32(Number(value));
   switch (scalar) {
     case ScalarType.STRING:
       return (writer, value) => writer.tag(number, WireType.LengthDelimited).string(String(value));
