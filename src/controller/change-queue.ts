@@ -9,7 +9,7 @@ const REST = 2;
 const WARY_MS = 10_000;
 
 /** Of one namespace: its endpoints, or everything else. An old endpoint is a failed request, so they wait for nothing else. */
-type Lane = string;
+export type Lane = string;
 
 /**
  * Changes that wait to be applied: all of them at once, as long as that is quick. When it is not, the namespaces have turns,
@@ -33,11 +33,11 @@ export class ChangeQueue {
     }
   }
 
-  /** What is to be applied next; undefined: nothing, for now. */
-  take(nowMs: number): readonly ObjectChange[] | undefined {
+  /** What is to be applied next, of lanes of which nothing is being applied; undefined: nothing, for now. */
+  take(nowMs: number, isBusy: (lane: Lane) => boolean): readonly ObjectChange[] | undefined {
     const taken: ObjectChange[] = [];
     for (const [lane, changes] of this.#waiting) {
-      if (this.#restsUntil(lane, nowMs) > nowMs) continue;
+      if (isBusy(lane) || this.#restsUntil(lane, nowMs) > nowMs) continue;
       this.#resting.delete(lane);
       this.#waiting.delete(lane);
       for (const change of changes.values()) taken.push(change);
@@ -50,15 +50,16 @@ export class ChangeQueue {
   applied(changes: readonly ObjectChange[], tookMs: number, nowMs: number): void {
     if (tookMs < LONG_MS) return;
     this.#waryUntil = nowMs + WARY_MS;
-    const [lane, ...others] = new Set(changes.map(({ key }) => laneOf(key)));
+    const [lane, ...others] = lanesOf(changes);
     // Of several, nobody knows yet whose they were.
     if (lane !== undefined && others.length === 0) this.#resting.set(lane, nowMs + REST * tookMs);
   }
 
-  /** When {@link take} has something, if nothing else comes: milliseconds from now; undefined: never. */
-  dueInMs(nowMs: number): number | undefined {
+  /** When {@link take} has something, if nothing else comes and nothing ends: milliseconds from now; undefined: never. */
+  dueInMs(nowMs: number, isBusy: (lane: Lane) => boolean): number | undefined {
     let due: number | undefined;
     for (const lane of this.#waiting.keys()) {
+      if (isBusy(lane)) continue;
       const until = this.#restsUntil(lane, nowMs);
       due = Math.min(due ?? until, until);
     }
@@ -68,6 +69,10 @@ export class ChangeQueue {
   #restsUntil(lane: Lane, nowMs: number): number {
     return this.#resting.get(lane) ?? nowMs;
   }
+}
+
+export function lanesOf(changes: readonly ObjectChange[]): ReadonlySet<Lane> {
+  return new Set(changes.map(({ key }) => laneOf(key)));
 }
 
 function laneOf(key: ObjectKey): Lane {

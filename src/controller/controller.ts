@@ -6,7 +6,7 @@ import { problemText, type SourceListener, type SourceProblem } from "../sources
 import { type Delta, type IngressReport, type TranslateOptions, Translator } from "../translate/translator.ts";
 import type { Cache } from "../xds/cache.ts";
 import { type BoundedLog, objectLog } from "./bounded-log.ts";
-import { ChangeQueue } from "./change-queue.ts";
+import { ChangeQueue, type Lane, lanesOf } from "./change-queue.ts";
 import { envoyMs } from "./envoy-work.ts";
 import { ExpiryWatch } from "./expiry-watch.ts";
 import type { Logger } from "./log.ts";
@@ -28,10 +28,20 @@ const MAX_LOGGED = 10;
 
 /** How long changes are applied before others have a turn: those of a host take less, unless it has thousands of routes. */
 const TURN_MS = 20;
+/** Of that, so much at a time goes to those that have begun. */
+const SLICE_MS = 5;
+/**
+ * A host with ten thousand routes takes a second, and an answer of an Envoy or a request of a probe several turns of the event
+ * loop: with one such host after the other each of those would wait for several of them.
+ */
+const LONG_MS = 2 * TURN_MS;
+/** After so long a turn, those that have begun pause for this part of the time that it took. */
+const PAUSE = 0.5;
 
 /** Changes on their way through the translator. */
 type Application = {
   readonly changes: readonly ObjectChange[];
+  readonly lanes: ReadonlySet<Lane>;
   readonly steps: Generator<undefined, Delta>;
   readonly end: () => void;
   /** The time it has taken, without that of others in between, and what it will take in an Envoy. */
@@ -46,8 +56,11 @@ export class Controller {
   readonly #expiries: ExpiryWatch;
   readonly #objectLog: BoundedLog;
   readonly #waiting = new ChangeQueue();
-  #applying: Application | undefined;
+  /** In the order in which they have their turns. */
+  readonly #applying: Application[] = [];
   #isWorking = false;
+  /** When those that have begun go on. */
+  #resumeAtMs = 0;
   /** Ends the pause in which others have their turn. */
   #pause: (() => void) | undefined;
   #batches = 0;
@@ -90,7 +103,7 @@ export class Controller {
 
   /** Whether everything that the source has told has been applied. */
   get isIdle(): boolean {
-    return this.#applying === undefined && this.#waiting.dueInMs(performance.now()) === undefined;
+    return this.#dueInMs(performance.now()) === undefined;
   }
 
   get isSynced(): boolean {
@@ -110,31 +123,52 @@ export class Controller {
     if (this.#isWorking) return;
     this.#isWorking = true;
     this.#pause?.();
+    const fromMs = performance.now();
     try {
       this.#takeTurn();
     } finally {
       this.#isWorking = false;
-      const inMs = this.#applying === undefined ? this.#waiting.dueInMs(performance.now()) : 0;
+      const nowMs = performance.now();
+      if (nowMs - fromMs > LONG_MS) this.#resumeAtMs = nowMs + PAUSE * (nowMs - fromMs);
+      const inMs = this.#dueInMs(nowMs);
       if (inMs !== undefined) this.#workIn(inMs);
     }
   }
 
+  /** In how many milliseconds there is something to do, if nothing else comes; undefined: never. */
+  #dueInMs(nowMs: number): number | undefined {
+    const newcomers = this.#waiting.dueInMs(nowMs, this.#isBusy);
+    if (this.#applying.length === 0) return newcomers;
+    const others = Math.max(0, this.#resumeAtMs - nowMs);
+    return newcomers === undefined ? others : Math.min(newcomers, others);
+  }
+
   #takeTurn(): void {
     const stop = this.#isSynced ? performance.now() + TURN_MS : Number.POSITIVE_INFINITY;
-    while (performance.now() < stop) {
-      if (this.#applying === undefined) {
-        const changes = this.#waiting.take(performance.now());
-        if (changes === undefined) return;
-        this.#applying = this.#begin(changes);
-      }
-      const from = performance.now();
-      const isDone = this.#advance(this.#applying);
-      this.#applying.tookMs += performance.now() - from;
-      if (!isDone) continue;
-      const { changes, tookMs } = this.#applying;
-      this.#applying = undefined;
-      if (this.#isSynced) this.#waiting.applied(changes, tookMs, performance.now());
+    for (let nowMs = performance.now(); nowMs < stop; nowMs = performance.now()) {
+      // Who has just come is first: most changes are over at once.
+      const changes = this.#waiting.take(nowMs, this.#isBusy);
+      const application = changes === undefined ? this.#resume(nowMs) : this.#begin(changes);
+      if (application === undefined) return;
+      if (!this.#advanceForAWhile(application)) this.#applying.push(application);
+      else if (this.#isSynced) this.#waiting.applied(application.changes, application.tookMs, performance.now());
     }
+  }
+
+  readonly #isBusy = (lane: Lane): boolean => this.#applying.some(({ lanes }) => lanes.has(lane));
+
+  #resume(nowMs: number): Application | undefined {
+    return nowMs < this.#resumeAtMs ? undefined : this.#applying.shift();
+  }
+
+  /** Returns whether it is done. */
+  #advanceForAWhile(application: Application): boolean {
+    const fromMs = performance.now();
+    let isDone = false;
+    do isDone = this.#advance(application);
+    while (!isDone && performance.now() - fromMs < SLICE_MS);
+    application.tookMs += performance.now() - fromMs;
+    return isDone;
   }
 
   #workIn(ms: number): void {
@@ -154,7 +188,7 @@ export class Controller {
       }
     }
     const steps = this.translator.steps(changes);
-    return { changes, steps, end: this.telemetry.applySeconds.startTimer(), tookMs: 0 };
+    return { changes, lanes: lanesOf(changes), steps, end: this.telemetry.applySeconds.startTimer(), tookMs: 0 };
   }
 
   #finish(application: Application): void {
@@ -170,7 +204,7 @@ export class Controller {
       if (!done) return false;
       delta = value;
       this.#options.cache.apply(delta.resources);
-      application.tookMs += envoyMs(delta.resources, this.#options.cache);
+      application.tookMs += envoyMs(delta.newClusters, this.#options.cache);
     } catch (err) {
       this.telemetry.bugs.inc();
       this.#options.log.error({ err }, "a bug in Isoline: what is served stays as it was before these changes");

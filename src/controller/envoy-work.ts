@@ -1,4 +1,4 @@
-import type { Cache, ResourceChanges } from "../xds/cache.ts";
+import type { Cache, Resource } from "../xds/cache.ts";
 
 /**
  * What a new cluster takes of the main thread of an Envoy, where everybody's changes and answers to probes are made, and what
@@ -11,14 +11,13 @@ const ENDPOINT_MS = 0.1;
 const ENDPOINT_BYTES = 28;
 
 /**
- * For how long changes will hold up an Envoy, in milliseconds, roughly. An edit of one field is nothing to the controller and
- * may be thousands of connections to an Envoy, because each cluster that becomes another is a new one. Changes of endpoints
+ * For how long new clusters will hold up an Envoy, in milliseconds, roughly. An edit of one field is nothing to the controller
+ * and may be thousands of connections to an Envoy, because each cluster that becomes another is a new one. Changes of endpoints
  * are not counted: they take longer here than there.
  */
-export function envoyMs({ set }: ResourceChanges, cache: Pick<Cache, "get">): number {
+export function envoyMs(newClusters: readonly Resource[], cache: Pick<Cache, "get">): number {
   let ms = 0;
-  for (const { type, loadAssignment } of set) {
-    if (type !== "cluster") continue;
+  for (const { loadAssignment } of newClusters) {
     const assignment = loadAssignment === undefined ? undefined : cache.get("loadAssignment", loadAssignment);
     ms += CLUSTER_MS + ((assignment?.body.length ?? 0) / ENDPOINT_BYTES) * ENDPOINT_MS;
   }

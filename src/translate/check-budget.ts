@@ -94,6 +94,11 @@ export class CheckBudget {
     return this.#port(port.namespace, loadAssignmentName(port))?.maxChecked ?? Number.POSITIVE_INFINITY;
   }
 
+  /** The connections that the port may take, if it has more endpoints than that: as {@link takeChanges} last said. */
+  curtailedTo(port: ir.ServicePort): number | undefined {
+    return this.#port(port.namespace, loadAssignmentName(port))?.curtailedTo;
+  }
+
   /** The ports of which something is different since the last call. */
   takeChanges(): readonly CheckChange[] {
     const concerned = new Map(this.#stale);

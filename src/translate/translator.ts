@@ -26,6 +26,7 @@ import { CheckedUses } from "./checked-uses.ts";
 import { MergedFindings } from "./merged-findings.ts";
 import { Readers, RecordingView } from "./recorded-reads.ts";
 import { type Prepared, type ResourceChanges, ResourceTable } from "./resource-table.ts";
+import { Statements } from "./statements.ts";
 
 export type TranslateOptions = {
   readonly compile: CompileOptions;
@@ -52,6 +53,8 @@ export type IngressReport = readonly Problem[];
 /** What a batch of changes made different. */
 export type Delta = {
   readonly resources: ResourceChanges;
+  /** Clusters that these changes have made. The delta of others that ended before may have brought them already. */
+  readonly newClusters: readonly Resource[];
   /** Names of the hosts that are served in another way, or no longer, or for the first time. */
   readonly hosts: ReadonlySet<string>;
   /** New verdicts; undefined for an object that is gone or no longer ours. */
@@ -98,8 +101,8 @@ export class Translator {
   readonly #portsInUse = new Groups<string, string, ir.ServicePort>();
   readonly #checkBudget: CheckBudget;
   readonly #checkedUses: CheckedUses;
-  readonly #verdicts = new Map<ObjectKey, Verdict>();
-  readonly #ingresses = new Map<ObjectKey, IngressReport>();
+  readonly #verdicts = new Statements<Verdict>();
+  readonly #ingresses = new Statements<IngressReport>();
   /** Hosts on the secure port. */
   readonly #secure = new Map<Unit, ir.Host>();
   /** Those of them that show in its listener, except for those that do because of a wildcard above them. */
@@ -108,6 +111,10 @@ export class Translator {
   /** Names of hosts that are served in another way since the last delta. */
   #changedHosts = new Set<string>();
   readonly #failing = new Set<string>();
+  /** Since the last time that somebody asked. */
+  #newClusters: Resource[] = [];
+  /** Of all changes that are being applied: the objects of which something else may be to be said at their end. */
+  readonly #unfinished = new Set<ReadonlySet<ObjectKey>>();
   #unitsCompiled = 0;
   #stepsTaken = 0;
   #problemsFound = 0;
@@ -130,8 +137,10 @@ export class Translator {
   }
 
   /**
-   * The same, with a stop after each host, port and object for whoever has something else to do meanwhile. Until the end, {@link host} and
-   * its like tell of some hosts what is new and of others what was before, and nothing else may be applied.
+   * The same, with a stop after each host, port and object for whoever has something else to do meanwhile. Until the end,
+   * {@link host} and its like tell of some hosts what is new and of others what was before. Other changes may be applied in
+   * between, if they are of other objects: their end brings what has become of hosts so far, whoever changed them, and an
+   * object that both concern is told of by the one that ends last.
    */
   *steps(changes: Iterable<ObjectChange>): Generator<undefined, Delta> {
     if (this.#isFirst) {
@@ -140,32 +149,51 @@ export class Translator {
       this.#table.hold(this.#table.prepare(httpsListenerDraft(this.#options.listeners, [], this.#options.digest)));
     }
     const touched = this.#store.apply(this.#ours(changes));
+    const concerned = new Set(touched.objects);
+    this.#unfinished.add(concerned);
+    try {
+      return yield* this.#follow(touched, concerned);
+    } finally {
+      this.#unfinished.delete(concerned);
+    }
+  }
+
+  /** What follows from changes in the store. `concerned` gathers the objects of which there may be something else to say. */
+  *#follow(touched: Touched, concerned: Set<ObjectKey>): Generator<undefined, Delta> {
     const stale = this.#readers.of(touched.facts);
     for (const unit of touched.units) stale.add(unit);
     const failures: Failure[] = [];
+    const newClusters: Resource[] = [];
+    const attempt = (part: string, work: () => void): void => {
+      this.#attempt(part, failures, work);
+      newClusters.push(...this.#newClusters);
+      this.#newClusters = [];
+      for (const key of [...this.#findings.takeChanged(), ...this.#checkedUses.takeChanged()]) concerned.add(key);
+    };
     // Before the units: a port that they begin to use is made from the new endpoints anyway.
     for (const service of touched.endpoints) {
-      for (const [name, port] of this.#portsInUse.of(service)) {
-        this.#attempt(`endpoints of ${name}`, failures, () => this.#updateEndpoints(port));
+      for (const [name, port] of [...this.#portsInUse.of(service)]) {
+        attempt(`endpoints of ${name}`, () => this.#updateEndpoints(port));
         yield;
       }
     }
     for (const unit of [...stale].sort(byCodeUnit)) {
-      this.#attempt(unit, failures, () => this.#recompile(unit));
+      attempt(unit, () => this.#recompile(unit));
       yield;
     }
     for (const change of this.#checkBudget.takeChanges()) {
       const { namespace, service, portName } = change.port;
       const part = `health checks of ${namespace}/${service} ${portName}`;
-      this.#attempt(part, failures, () => this.#updateChecks(change));
+      attempt(part, () => this.#updateChecks(change));
       yield;
     }
-    if (this.#isListenerStale) this.#attempt("the listener", failures, () => this.#updateListener());
+    yield* this.#reconsider(concerned, failures);
+    if (this.#isListenerStale) attempt("the listener", () => this.#updateListener());
     const resources = this.#table.takeChanges();
     const hosts = this.#changedHosts;
     this.#changedHosts = new Set();
-    const statements = yield* this.#takeStatements(touched, failures);
-    return { resources, hosts, ...statements, failures };
+    const [verdicts, ingresses] = [this.#verdicts.takeChanges(), this.#ingresses.takeChanges()];
+    return { resources, newClusters, hosts, verdicts, ingresses, failures };
   }
 
   current(): Translation {
@@ -174,8 +202,8 @@ export class Translator {
     return {
       hosts: this.hosts(),
       resources: this.#table.resources(),
-      verdicts: sorted(this.#verdicts),
-      ingresses: sorted(this.#ingresses),
+      verdicts: sorted(this.#verdicts.all),
+      ingresses: sorted(this.#ingresses.all),
     };
   }
 
@@ -205,11 +233,11 @@ export class Translator {
   }
 
   verdicts(): ReadonlyMap<ObjectKey, Verdict> {
-    return this.#verdicts;
+    return this.#verdicts.all;
   }
 
   ingresses(): ReadonlyMap<ObjectKey, IngressReport> {
-    return this.#ingresses;
+    return this.#ingresses.all;
   }
 
   /** Parts of the work that a bug keeps from being done: hosts, for most. They serve what they did before. */
@@ -265,7 +293,9 @@ export class Translator {
     // New holders first: what both hold is never let go of in between.
     for (const prepared of after) {
       const isNew = this.#table.hold(prepared);
-      if (isNew) this.#holdEndpoints(prepared.draft);
+      if (!isNew) continue;
+      if (prepared.resource.type === "cluster") this.#newClusters.push(prepared.resource);
+      this.#holdEndpoints(prepared.draft);
     }
     for (const held of before) {
       const isGone = this.#table.release(held);
@@ -335,6 +365,8 @@ export class Translator {
 
   /** The short road: endpoints go from the store into the table without a compilation. */
   #updateEndpoints(port: ir.ServicePort): void {
+    // The last cluster that used it may be gone since.
+    if (this.#table.get({ type: "loadAssignment", name: loadAssignmentName(port) }) === undefined) return;
     const endpoints = this.#endpoints(port);
     this.#table.update(this.#table.prepare(this.#loadAssignmentDraft(port, endpoints)));
     this.#checkBudget.setEndpoints(port, endpoints.length);
@@ -343,7 +375,7 @@ export class Translator {
   /** More of the endpoints of a port are health-checked than before, or fewer. Then some objects are to be told. */
   #updateChecks(change: CheckChange): void {
     const { port } = change;
-    this.#checkedUses.update(change);
+    this.#checkedUses.update({ ...change, curtailedTo: this.#checkBudget.curtailedTo(port) });
     if (this.#table.get({ type: "loadAssignment", name: loadAssignmentName(port) }) === undefined) return;
     this.#table.update(this.#table.prepare(this.#loadAssignmentDraft(port, this.#endpoints(port))));
   }
@@ -367,19 +399,26 @@ export class Translator {
     }
   }
 
-  /** What is to be said of objects, as far as it is different now. */
-  *#takeStatements(touched: Touched, failures: Failure[]): Generator<undefined, Pick<Delta, "verdicts" | "ingresses">> {
-    const verdicts = new Map<ObjectKey, Verdict | undefined>();
-    const ingresses = new Map<ObjectKey, IngressReport | undefined>();
-    const changed = [...this.#findings.takeChanged(), ...this.#checkedUses.takeChanged(), ...touched.objects];
-    for (const key of new Set(changed)) {
+  /** Finds out what is to be said of objects. Each is taken out, so that whoever changes it from then on does so again. */
+  *#reconsider(concerned: Set<ObjectKey>, failures: Failure[]): Generator<undefined, void> {
+    for (const key of concerned) {
+      concerned.delete(key);
+      // Not all of its hosts are what they will be.
+      if (this.#isUnfinished(key)) continue;
       this.#attempt(`status of ${key}`, failures, () => {
-        replaceStatement(this.#verdicts, key, this.#verdict(key), verdicts);
-        replaceStatement(this.#ingresses, key, this.#ingressReport(key), ingresses);
+        const verdict = this.#verdict(key);
+        const report = this.#ingressReport(key);
+        this.#verdicts.set(key, verdict);
+        this.#ingresses.set(key, report);
       });
       yield;
     }
-    return { verdicts, ingresses };
+  }
+
+  /** Whether some changes that are being applied will tell of the object. */
+  #isUnfinished(key: ObjectKey): boolean {
+    for (const concerned of this.#unfinished) if (concerned.has(key)) return true;
+    return false;
   }
 
   /** Undefined for an Ingress that no unit took for one of ours. */
@@ -405,18 +444,6 @@ export class Translator {
 /** A host may be known only in order to be refused. */
 function isServed({ routes, tcpProxy }: ir.Host): boolean {
   return routes.length > 0 || tcpProxy !== undefined;
-}
-
-function replaceStatement<T>(
-  statements: Map<ObjectKey, T>,
-  key: ObjectKey,
-  after: T | undefined,
-  changed: Map<ObjectKey, T | undefined>,
-): void {
-  if (sameValue(statements.get(key), after)) return;
-  changed.set(key, after);
-  if (after === undefined) statements.delete(key);
-  else statements.set(key, after);
 }
 
 /** The wildcard that stands for the host, as for others with the same ending. */

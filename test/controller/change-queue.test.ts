@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import type { ObjectChange } from "../../src/api/kinds.ts";
 import { objectKey } from "../../src/api/object-key.ts";
-import { ChangeQueue } from "../../src/controller/change-queue.ts";
+import { ChangeQueue, lanesOf } from "../../src/controller/change-queue.ts";
 
 const gone = (kind: string, namespace: string, name: string): ObjectChange => ({
   kind: "deleted",
@@ -15,55 +15,68 @@ const [blog, shop, shopToo] = [
 ];
 const slice = gone("EndpointSlice", "shop", "a-1");
 
+const nobody = () => false;
+
 test("everything that waits is taken at once, of an object the last change only", () => {
   const queue = new ChangeQueue();
   const again = gone("Service", "shop", "a");
   queue.push([shop, blog]);
   queue.push([shopToo, again]);
-  const taken = queue.take(0);
+  const taken = queue.take(0, nobody);
   expect(taken).toEqual([shopToo, again, blog]);
   expect(taken?.[1]).toBe(again);
-  expect(queue.take(0)).toBeUndefined();
-  expect(queue.dueInMs(0)).toBeUndefined();
+  expect(queue.take(0, nobody)).toBeUndefined();
+  expect(queue.dueInMs(0, nobody)).toBeUndefined();
 });
 
 test("a namespace whose changes took long rests twice as long, but its endpoints do not, and nobody else does", () => {
   const queue = new ChangeQueue();
   queue.applied([shop], 500, 1000);
   queue.push([shop, slice, blog]);
-  expect(queue.take(1000)).toEqual([slice]);
-  expect(queue.take(1000)).toEqual([blog]);
-  expect(queue.take(1999)).toBeUndefined();
-  expect(queue.dueInMs(1500)).toBe(500);
-  expect(queue.take(2000)).toEqual([shop]);
+  expect(queue.take(1000, nobody)).toEqual([slice]);
+  expect(queue.take(1000, nobody)).toEqual([blog]);
+  expect(queue.take(1999, nobody)).toBeUndefined();
+  expect(queue.dueInMs(1500, nobody)).toBe(500);
+  expect(queue.take(2000, nobody)).toEqual([shop]);
 });
 
 test("when those of several took long together nobody rests, and then they have turns", () => {
   const queue = new ChangeQueue();
   queue.applied([shop, blog], 500, 0);
   queue.push([shop, blog, shopToo]);
-  expect(queue.take(1)).toEqual([shop, shopToo]);
+  expect(queue.take(1, nobody)).toEqual([shop, shopToo]);
   queue.applied([shop, shopToo], 99, 2);
-  expect(queue.take(2)).toEqual([blog]);
+  expect(queue.take(2, nobody)).toEqual([blog]);
 });
 
 test("a namespace of which something rests is behind the others after its turn", () => {
   const queue = new ChangeQueue();
   queue.applied([shop], 500, 0);
   queue.push([shop, slice, blog]);
-  expect(queue.take(1)).toEqual([slice]);
+  expect(queue.take(1, nobody)).toEqual([slice]);
   queue.push([gone("EndpointSlice", "shop", "a-2")]);
-  expect(queue.take(1)).toEqual([blog]);
+  expect(queue.take(1, nobody)).toEqual([blog]);
 });
 
 test("endpoints that take long rest as well, but nothing else of their namespace does", () => {
   const queue = new ChangeQueue();
   queue.applied([slice], 500, 0);
   queue.push([slice, shop]);
-  expect(queue.take(1)).toEqual([shop]);
-  expect(queue.take(999)).toBeUndefined();
-  expect(queue.dueInMs(999)).toBe(1);
-  expect(queue.take(1000)).toEqual([slice]);
+  expect(queue.take(1, nobody)).toEqual([shop]);
+  expect(queue.take(999, nobody)).toBeUndefined();
+  expect(queue.dueInMs(999, nobody)).toBe(1);
+  expect(queue.take(1000, nobody)).toEqual([slice]);
+});
+
+test("nothing is taken of a lane of which something is being applied", () => {
+  const queue = new ChangeQueue();
+  queue.push([shop, slice, blog]);
+  const isBusy = (lane: string) => lanesOf([shop]).has(lane);
+  expect(queue.take(0, isBusy)).toEqual([slice, blog]);
+  expect(queue.take(0, isBusy)).toBeUndefined();
+  expect(queue.dueInMs(0, isBusy)).toBeUndefined();
+  expect(queue.dueInMs(0, nobody)).toBe(0);
+  expect(queue.take(0, nobody)).toEqual([shop]);
 });
 
 describe("whatever is pushed, and however long it takes", () => {
@@ -92,7 +105,7 @@ describe("whatever is pushed, and however long it takes", () => {
         const restsUntil = new Map<string, number>();
         let now = 0;
         const apply = (tookMs: number): boolean => {
-          const taken = queue.take(now);
+          const taken = queue.take(now, nobody);
           if (taken === undefined) return false;
           for (const each of taken) {
             expect(wanted.get(each.key)).toBe(each);
@@ -117,13 +130,13 @@ describe("whatever is pushed, and however long it takes", () => {
         // What is left belongs to those who rest.
         for (const each of wanted.values()) expect(restsUntil.get(laneOf(each))).toBeGreaterThan(now);
         while (wanted.size > 0) {
-          const due = queue.dueInMs(now);
+          const due = queue.dueInMs(now, nobody);
           expect(due).toBeGreaterThan(0);
           now += due ?? 0;
           expect(apply(0)).toBe(true);
           while (apply(0));
         }
-        expect(queue.dueInMs(now)).toBeUndefined();
+        expect(queue.dueInMs(now, nobody)).toBeUndefined();
       }),
     );
   });

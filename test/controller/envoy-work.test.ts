@@ -18,8 +18,8 @@ function msOf(before: string, change: string): number {
     translate: testOptions({}),
     cache,
     now: Date.now,
-    onDelta: ({ resources }) => {
-      ms = envoyMs(resources, cache);
+    onDelta: ({ newClusters }) => {
+      ms = envoyMs(newClusters, cache);
     },
   });
   controller.listener.changed(objects(before));

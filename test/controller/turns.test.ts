@@ -1,5 +1,5 @@
 import { setImmediate } from "node:timers/promises";
-import { beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { Controller } from "../../src/controller/controller.ts";
 import { createLog } from "../../src/controller/log.ts";
 import { Cache } from "../../src/xds/cache.ts";
@@ -46,6 +46,81 @@ test("who keeps all hosts of a namespace busy holds up nobody else's", async () 
   controller.listener.changed([applied(service("few", 81))]);
   await turnsUntil(() => deltas.length > 3);
   expect(deltas).toEqual([HOSTS, 1, 1, HOSTS]);
+});
+
+test("a change that comes while all hosts of another namespace are compiled does not wait for them", async () => {
+  controller.listener.changed([applied(service("many", 81))]);
+  expect(deltas).toEqual([]);
+  controller.listener.changed([applied(service("few", 80))]);
+  // The same turn: what is done by then of the many is told as well.
+  expect(deltas).toHaveLength(1);
+  expect(deltas[0]).toBeLessThan(HOSTS / 2);
+  expect(controller.translator.host("other.example.com")?.routes[0]?.action.kind).toBe("forward");
+  expect(controller.isIdle).toBe(false);
+  controller.listener.changed([applied(service("many", 80))]);
+  expect(deltas).toHaveLength(1);
+  await turnsUntil(() => controller.isIdle);
+  expect(deltas.reduce((sum, hosts) => sum + hosts, 0)).toBe(HOSTS * 2 + 1);
+});
+
+describe("with hosts that take a second each", () => {
+  let slow: Controller;
+  let nowMs: number;
+
+  beforeEach(() => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setImmediate", "clearImmediate"] });
+    nowMs = 0;
+    vi.spyOn(performance, "now").mockImplementation(() => nowMs);
+    let stepMs = 0;
+    const digest: typeof OPTIONS.digest = (content) => {
+      nowMs += stepMs;
+      return OPTIONS.digest(content);
+    };
+    slow = new Controller({
+      ...{ translate: { ...OPTIONS, digest }, cache: new Cache() },
+      ...{ log: createLog({ level: "error", format: "json" }, () => {}), now: () => 0 },
+    });
+    const roots = [root("many", "a"), root("many", "b"), root("few", "other")];
+    slow.listener.changed([...roots, service("many", 80)].map(applied));
+    slow.listener.synced();
+    stepMs = 1000;
+  });
+
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.restoreAllMocks();
+  });
+
+  function pass(ms: number): void {
+    nowMs += ms;
+    vi.advanceTimersByTime(ms);
+  }
+
+  const isForwarded = (...names: readonly string[]) =>
+    names.map((name) => slow.translator.host(`${name}.example.com`)?.routes[0]?.action.kind === "forward");
+
+  test("there is a pause between two of them, in which others do not wait", () => {
+    slow.listener.changed([applied(service("many", 81))]);
+    expect(isForwarded("a", "b", "other")).toEqual([false, true, false]);
+    const tookMs = nowMs;
+    expect(tookMs).toBeGreaterThan(999);
+    pass(tookMs / 2 - 1);
+    expect(isForwarded("a", "b", "other")).toEqual([false, true, false]);
+    pass(1);
+    expect(isForwarded("a", "b", "other")).toEqual([false, false, false]);
+  });
+
+  test("who comes in the pause does not wait for its end, and those that have begun do not go on with it", () => {
+    slow.listener.changed([applied(service("many", 81))]);
+    pass(1);
+    slow.listener.changed([applied(service("few", 80))]);
+    expect(isForwarded("a", "b", "other")).toEqual([false, true, true]);
+    pass(1);
+    expect(isForwarded("a", "b", "other")).toEqual([false, true, true]);
+    expect(slow.isIdle).toBe(false);
+    pass(10_000);
+    expect(isForwarded("a", "b", "other")).toEqual([false, false, true]);
+  });
 });
 
 function root(namespace: string, name: string): RawObject {

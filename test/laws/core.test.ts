@@ -51,6 +51,52 @@ describe.each(SEEDS)("laws of the core, SEED=%i", (seed) => {
     );
   });
 
+  test("what is applied while other changes are on their way becomes of it what it becomes one after the other", () => {
+    let overlapped = 0;
+    fc.assert(
+      fc.property(history, fc.array(fc.nat(2), { minLength: 20, maxLength: 60 }), (batches, turns) => {
+        const translator = new Translator(OPTIONS);
+        const follower = new Follower();
+        const left = new Map<string, RawObject>();
+        const running: { readonly keys: ReadonlySet<string>; readonly steps: Generator<undefined, Delta> }[] = [];
+        const waiting = [...batches];
+        const advance = (i: number): void => {
+          const { done, value } = running[i]?.steps.next() ?? {};
+          if (done !== true) return;
+          running.splice(i, 1);
+          expect(value?.failures).toEqual([]);
+          if (value === undefined) throw new Error("changes that end have a delta");
+          follower.follow(value);
+          follower.expectNothingDangles();
+        };
+        const begin = (): boolean => {
+          const [batch] = waiting;
+          const keys = new Set(batch?.map(({ raw }) => keyOf(raw)));
+          if (batch === undefined || running.some((other) => [...keys].some((key) => other.keys.has(key))))
+            return false;
+          waiting.shift();
+          for (const { raw, isDeleted } of batch) {
+            if (isDeleted) left.delete(keyOf(raw));
+            else left.set(keyOf(raw), raw);
+          }
+          if (running.length > 0) overlapped++;
+          const changes = batch.map(({ raw, isDeleted }) => (isDeleted ? deleted(raw) : applied(raw)));
+          running.push({ keys, steps: translator.steps(changes) });
+          advance(running.length - 1);
+          return true;
+        };
+        for (const turn of turns) if (turn > 0 || !begin()) advance(turn % Math.max(1, running.length));
+        while (running.length > 0 || waiting.length > 0) if (!begin()) advance(0);
+        const current = translator.current();
+        expectSame(current, translate([...left.values()].map(applied), OPTIONS));
+        follower.expectAt(current);
+        expectNothingDangles(current.resources);
+      }),
+      parameters,
+    );
+    expect(overlapped).toBeGreaterThan(RUNS / 10);
+  });
+
   test("the order of objects does not matter", () => {
     fc.assert(
       fc.property(
@@ -148,6 +194,7 @@ describe.each(SEEDS)("laws of the core, SEED=%i", (seed) => {
         const delta = translator.apply([last].map(applied));
         expect(delta).toEqual({
           resources: { set: [], removed: [] },
+          newClusters: [],
           verdicts: new Map(),
           ingresses: new Map(),
           failures: [],
@@ -182,6 +229,10 @@ class Follower {
       if (statement === undefined) this.#statements.delete(key);
       else this.#statements.set(key, statement);
     }
+  }
+
+  expectNothingDangles(): void {
+    expectNothingDangles([...this.#resources.values()]);
   }
 
   expectAt({ resources, verdicts, ingresses }: Translation): void {
