@@ -129,7 +129,7 @@ export class Controller {
     } finally {
       this.#isWorking = false;
       const nowMs = performance.now();
-      if (nowMs - fromMs > LONG_MS) this.#resumeAtMs = nowMs + PAUSE * (nowMs - fromMs);
+      if (this.#isSynced && nowMs - fromMs > LONG_MS) this.#resumeAtMs = nowMs + PAUSE * (nowMs - fromMs);
       const inMs = this.#dueInMs(nowMs);
       if (inMs !== undefined) this.#workIn(inMs);
     }

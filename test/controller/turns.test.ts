@@ -66,12 +66,13 @@ test("a change that comes while all hosts of another namespace are compiled does
 describe("with hosts that take a second each", () => {
   let slow: Controller;
   let nowMs: number;
+  let stepMs: number;
 
   beforeEach(() => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setImmediate", "clearImmediate"] });
     nowMs = 0;
     vi.spyOn(performance, "now").mockImplementation(() => nowMs);
-    let stepMs = 0;
+    stepMs = 0;
     const digest: typeof OPTIONS.digest = (content) => {
       nowMs += stepMs;
       return OPTIONS.digest(content);
@@ -80,11 +81,14 @@ describe("with hosts that take a second each", () => {
       ...{ translate: { ...OPTIONS, digest }, cache: new Cache() },
       ...{ log: createLog({ level: "error", format: "json" }, () => {}), now: () => 0 },
     });
+  });
+
+  function sync(): void {
     const roots = [root("many", "a"), root("many", "b"), root("few", "other")];
     slow.listener.changed([...roots, service("many", 80)].map(applied));
     slow.listener.synced();
     stepMs = 1000;
-  });
+  }
 
   afterEach(() => {
     vi.useRealTimers();
@@ -99,7 +103,17 @@ describe("with hosts that take a second each", () => {
   const isForwarded = (...names: readonly string[]) =>
     names.map((name) => slow.translator.host(`${name}.example.com`)?.routes[0]?.action.kind === "forward");
 
+  test("there is none before everything has been read: it would be missing from what is served then", () => {
+    stepMs = 1000;
+    slow.listener.changed([service("many", 80), service("few", 80), root("few", "other")].map(applied));
+    stepMs = 10;
+    slow.listener.changed([root("many", "a"), root("many", "b")].map(applied));
+    slow.listener.synced();
+    expect(isForwarded("a", "b", "other")).toEqual([true, true, true]);
+  });
+
   test("there is a pause between two of them, in which others do not wait", () => {
+    sync();
     slow.listener.changed([applied(service("many", 81))]);
     expect(isForwarded("a", "b", "other")).toEqual([false, true, false]);
     const tookMs = nowMs;
@@ -111,6 +125,7 @@ describe("with hosts that take a second each", () => {
   });
 
   test("who comes in the pause does not wait for its end, and those that have begun do not go on with it", () => {
+    sync();
     slow.listener.changed([applied(service("many", 81))]);
     pass(1);
     slow.listener.changed([applied(service("few", 80))]);
