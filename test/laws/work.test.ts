@@ -51,6 +51,7 @@ describe(`the work of a change among ${HOSTS} hosts`, () => {
     expect(units).toBe(0);
     expect(delta).toEqual({
       resources: { set: [], removed: [] },
+      newClusters: [],
       verdicts: new Map(),
       ingresses: new Map(),
       failures: [],
