@@ -128,6 +128,7 @@ describe("with hosts that take a second each", () => {
     sync();
     slow.listener.changed([applied(service("many", 81))]);
     pass(1);
+    stepMs = 0;
     slow.listener.changed([applied(service("few", 80))]);
     expect(isForwarded("a", "b", "other")).toEqual([false, true, true]);
     pass(1);
