@@ -34,7 +34,7 @@ const SLICE_MS = 5;
  * A host with ten thousand routes takes a second, and an answer of an Envoy or a request of a probe several turns of the event
  * loop: with one such host after the other each of those would wait for several of them.
  */
-const LONG_MS = 2 * TURN_MS;
+const LONG_TURN_MS = 2 * TURN_MS;
 /** After so long a turn, those that have begun pause for this part of the time that it took. */
 const PAUSE = 0.5;
 
@@ -129,7 +129,7 @@ export class Controller {
     } finally {
       this.#isWorking = false;
       const nowMs = performance.now();
-      if (this.#isSynced && nowMs - fromMs > LONG_MS) this.#resumeAtMs = nowMs + PAUSE * (nowMs - fromMs);
+      if (this.#isSynced && nowMs - fromMs > LONG_TURN_MS) this.#resumeAtMs = nowMs + PAUSE * (nowMs - fromMs);
       const inMs = this.#dueInMs(nowMs);
       if (inMs !== undefined) this.#workIn(inMs);
     }

@@ -103,7 +103,7 @@ describe("with hosts that take a second each", () => {
   const isForwarded = (...names: readonly string[]) =>
     names.map((name) => slow.translator.host(`${name}.example.com`)?.routes[0]?.action.kind === "forward");
 
-  test("there is none before everything has been read: it would be missing from what is served then", () => {
+  test("there is no pause before everything has been read: what waits in it would be missing from what is served", () => {
     stepMs = 1000;
     slow.listener.changed([service("many", 80), service("few", 80), root("few", "other")].map(applied));
     stepMs = 10;
