@@ -3,11 +3,16 @@ import { type Delta, Translator } from "../../src/translate/translator.ts";
 import { objects, rootYaml, serviceYaml } from "../objects.ts";
 import { testOptions } from "../settings.ts";
 
-const route = (strategy: string) => `[{ match: /, services: [{ name: web, port: 80, strategy: ${strategy} }] }]`;
-
-/** A host for each name, with a cluster that is shared by all that have the same load balancing. */
-const roots = (strategy: string, ...names: readonly string[]) =>
-  objects(names.map((name) => rootYaml(name, `${name}.example.com`, route(strategy))).join(""));
+/** A host for each name, all to the same Service. */
+const roots = (service: string, ...names: readonly string[]) =>
+  objects(
+    names
+      .map((name) => rootYaml(name, `${name}.example.com`, `[{ match: /, services: [{ port: 80, ${service} }] }]`))
+      .join(""),
+  );
+const toService = (name: string, ...hosts: readonly string[]) => roots(`name: ${name}`, ...hosts);
+/** With a cluster that is shared by all that have the same load balancing. */
+const balanced = (strategy: string, ...names: readonly string[]) => roots(`name: web, strategy: ${strategy}`, ...names);
 
 const setIn = ({ resources }: Delta, type: string) => resources.set.filter((each) => each.type === type).length;
 
@@ -20,10 +25,10 @@ function endOf(steps: Generator<undefined, Delta>): Delta {
 
 test("who ends first brings what others have done by then, and each says which clusters are its own", () => {
   const translator = new Translator(testOptions({}));
-  translator.apply([...objects(serviceYaml("web")), ...roots("RoundRobin", "a", "b", "c")]);
-  const two = translator.steps(roots("Random", "a", "b"));
+  translator.apply([...objects(serviceYaml("web")), ...balanced("RoundRobin", "a", "b", "c")]);
+  const two = translator.steps(balanced("Random", "a", "b"));
   expect(two.next().done).toBe(false);
-  const one = endOf(translator.steps(roots("WeightedLeastRequest", "c")));
+  const one = endOf(translator.steps(balanced("WeightedLeastRequest", "c")));
   expect([...one.hosts].sort()).toEqual(["a.example.com", "c.example.com"]);
   expect([setIn(one, "cluster"), one.newClusters.length]).toEqual([2, 1]);
   expect([...one.verdicts.keys()]).toEqual([]);
@@ -32,15 +37,6 @@ test("who ends first brings what others have done by then, and each says which c
   expect([...rest.hosts]).toEqual(["b.example.com"]);
   expect([setIn(rest, "cluster"), rest.newClusters.length]).toEqual([0, 1]);
 });
-
-const toService = (service: string, ...names: readonly string[]) =>
-  objects(
-    names
-      .map((name) =>
-        rootYaml(name, `${name}.example.com`, `[{ match: /, services: [{ name: ${service}, port: 80 }] }]`),
-      )
-      .join(""),
-  );
 
 const told = ({ verdicts }: Delta) => [...verdicts].map(([key, verdict]) => `${key} ${verdict?.currentStatus}`);
 
